@@ -1,0 +1,75 @@
+"""The broker's base URL, checked once at start-up and brought to one form (threats CFG-01 to CFG-04, B-08)."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import re
+from urllib.parse import urlsplit
+
+from agentwrit_guard.errors import ConfigurationError
+
+_events = logging.getLogger("agentwrit_guard.events")
+
+_SEGMENT = re.compile(r"[A-Za-z0-9._~-]+")
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
+_NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)")
+_METADATA_NAMES = ("metadata", "metadata.google.internal", "instance-data")
+_METADATA_ADDRESSES = ("100.100.100.200", "fd00:ec2::254")
+
+
+def broker_url(url: object, *, allow_http: bool = False) -> str:
+    """`url` without trailing slashes. ConfigurationError names what is wrong with it.
+
+    `https`, or `http` on loopback; elsewhere `http` needs `allow_http=True`, because tokens travel in the clear, and
+    is warned of at every start. Link-local and metadata addresses are refused: no broker lives there, and a token
+    sent there is gone.
+    """
+
+    def refuse(why: str) -> ConfigurationError:
+        return ConfigurationError(f"broker_url {url!r} {why}")
+
+    if not isinstance(url, str) or not url:
+        raise ConfigurationError(f"broker_url must be a URL such as https://broker.example, got {url!r}")
+    if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
+        raise refuse("has characters outside printable ASCII; give an international name in its xn-- form")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise refuse(f"is not a URL: {error}") from None
+    if parts.scheme not in ("http", "https"):
+        raise refuse("must start with https:// (or http:// on loopback)")
+    if "@" in parts.netloc:
+        raise ConfigurationError("broker_url carries user info; credentials belong in client_id and client_secret")
+    if "?" in url or "#" in url:
+        raise refuse("has a query or fragment")
+    path = parts.path.rstrip("/")
+    if any(not _SEGMENT.fullmatch(text) or text in (".", "..") for text in path.split("/")[1:]):
+        raise refuse("has a path that is not plain segments")
+    host = (parts.hostname or "").lower()
+    loopback = _loopback(host, url)
+    if parts.scheme == "http" and not loopback:
+        if not allow_http:
+            raise refuse("sends tokens in the clear; use https, or set allow_http (AGENTWRIT_ALLOW_HTTP=1)")
+        _events.warning(
+            "allow_http is set: tokens travel to %s unencrypted", host, extra={"event": "insecure_broker_url"}
+        )
+    shown = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown}{'' if port is None else f':{port}'}{path}"
+
+
+def _loopback(host: str, url: object) -> bool:
+    """Whether `host` is this machine; ConfigurationError if it is no host, or none that a broker can have."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        if not _HOST.fullmatch(host) or ".." in host or _NUMERIC.fullmatch(host):
+            raise ConfigurationError(f"broker_url {url!r} has no host, or not one name or plain address") from None
+        if host in _METADATA_NAMES:
+            raise ConfigurationError(f"broker_url {url!r} names a metadata service") from None
+        return host == "localhost" or host.endswith(".localhost")
+    address = getattr(address, "ipv4_mapped", None) or address
+    if address.is_link_local or str(address) in _METADATA_ADDRESSES or address.is_multicast:
+        raise ConfigurationError(f"broker_url {url!r} is a link-local, metadata or multicast address")
+    return address.is_loopback

@@ -1,0 +1,95 @@
+"""Validated identities, for as long as the guard may rely on them (threats C).
+
+Holds identities, never decisions, and never a token: keys are keyed hashes. Entries carry the start of the
+validating call on both clocks, so that neither a stepped wall clock nor a suspended machine stretches their age.
+Whether an entry is young enough is the engine's question; the cache bounds numbers only. Tokens that the broker
+rejected live in a store of their own, so that strangers cannot evict agents.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import threading
+from typing import Final, NamedTuple
+
+from cachetools import LRUCache
+
+from agentwrit_guard.core.decisions import Allowed
+
+NEGATIVE_TTL: Final = 5.0
+
+
+class Instant(NamedTuple):
+    """One moment on both clocks, in seconds."""
+
+    monotonic: float
+    wall: float
+
+    def age(self, now: Instant) -> float:
+        """Seconds since this moment, by the clock that says more; infinite if the wall clock has run backwards."""
+        wall = now.wall - self.wall
+        return max(now.monotonic - self.monotonic, wall) if wall >= 0 else float("inf")
+
+
+class Identity(NamedTuple):
+    """A principal as the broker confirmed it, ready to be handed out on a hit."""
+
+    allowed: Allowed
+    started: Instant
+
+
+class TokenHash:
+    """Keyed hash of a token, bound to the settings that its identity depends on (C-01 to C-03).
+
+    The key is random and lives with the process, so a dump of the cache tells nothing about tokens.
+    """
+
+    __slots__ = ("_key",)
+
+    def __init__(self, *settings: str) -> None:
+        state = hashlib.blake2b(key=secrets.token_bytes(32), digest_size=32)
+        for text in ("v1", *settings):
+            data = text.encode()
+            state.update(len(data).to_bytes(8, "big") + data)
+        self._key = state.digest()
+
+    def __call__(self, token: str) -> bytes:
+        return hashlib.blake2b(token.encode(), key=self._key, digest_size=32).digest()
+
+
+class IdentityCache:
+    """Two bounded least-recently-used stores behind one lock that is never held across I/O."""
+
+    def __init__(self, size: int, negative_size: int) -> None:
+        self._lock = threading.Lock()
+        self._identities: LRUCache[bytes, Identity] = LRUCache(size)
+        self._rejected: LRUCache[bytes, Instant] = LRUCache(negative_size)
+
+    def get(self, key: bytes) -> Identity | None:
+        with self._lock:
+            return self._identities.get(key)
+
+    def put(self, key: bytes, identity: Identity) -> None:
+        """Keep an identity, unless the one held was confirmed by a call that started later."""
+        with self._lock:
+            held = self._identities.get(key)
+            if held is None or held.started.monotonic <= identity.started.monotonic:
+                self._identities[key] = identity
+                self._rejected.pop(key, None)
+
+    def reject(self, key: bytes, started: Instant) -> None:
+        """Forget an identity: the broker no longer confirms it."""
+        with self._lock:
+            self._identities.pop(key, None)
+            self._rejected[key] = started
+
+    def rejected(self, key: bytes, now: Instant) -> bool:
+        """Whether the broker rejected the token in the last few seconds."""
+        with self._lock:
+            started = self._rejected.get(key)
+            return started is not None and started.age(now) < NEGATIVE_TTL
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._identities)

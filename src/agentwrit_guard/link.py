@@ -1,0 +1,316 @@
+"""The two runners that know sync from async: they carry a `Flow` to the broker and back (threats B).
+
+Both hold one pooled client, opened on first use, and give every call one total deadline that bounds name
+resolution, connecting, waiting for a free connection and a dripping answer alike. Nothing comes from the
+environment, no redirect is followed, no encoding is accepted, and an answer is read up to 64 KiB.
+
+Equal lookups share one call. Sync: a `Future` in a pool of threads. Async: a task of its own, so that a cancelled
+caller cancels only itself. A call is joined only while the caller finds it young enough and its deadline lies ahead.
+"""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import concurrent.futures
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import httpx
+
+from agentwrit_guard._version import __version__
+from agentwrit_guard.core.cache import Instant
+from agentwrit_guard.core.wire import MAX_REPLY, BrokerReply, BrokerRequest, Flow
+from agentwrit_guard.errors import BrokerUnavailable
+from agentwrit_guard.transport import ClippedTransport, LinkOptions, clip, limits, tls_context
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Call(Generic[T]):
+    """A lookup in flight: what its callers wait for, when it began, and when they give up."""
+
+    pending: T
+    started: Instant
+    deadline: float
+
+    def joinable(self, now: Instant, max_age: float) -> bool:
+        return self.started.age(now) < max_age and time.monotonic() < self.deadline
+
+
+class _Runner(abc.ABC):
+    """What both runners do alike: the TLS context, request headers, faults by name."""
+
+    def __init__(self, options: LinkOptions) -> None:
+        self._options = options
+        self._tls = tls_context(options)
+        self._limits = limits(options)
+        _LINKS.add(self)
+        self._reset()
+
+    @abc.abstractmethod
+    def _reset(self) -> None:
+        """Forget sockets, threads and calls, without closing what a parent process still uses."""
+
+    def _arguments(self, request: BrokerRequest) -> dict[str, Any]:
+        headers = {
+            "accept": "application/json",
+            "accept-encoding": "identity",
+            "user-agent": self._options.user_agent or f"agentwrit-guard/{__version__}",
+        }
+        if request.body is not None:
+            headers["content-type"] = "application/json"
+        if request.bearer is not None:
+            headers["authorization"] = f"Bearer {request.bearer}"
+        return {
+            "method": request.method,
+            "url": self._options.base_url + request.path,
+            "content": request.body,
+            "headers": headers,
+        }
+
+    def _fault(self, error: Exception) -> BrokerUnavailable:
+        # The exception of the HTTP library holds the request, and that the token: name it, do not chain it.
+        name, base_url = type(error).__name__, self._options.base_url
+        if isinstance(error, httpx.TimeoutException):
+            return self._late()
+        if isinstance(error, httpx.ConnectError):
+            kind = "tls" if "SSL" in str(error) or "CERTIFICATE" in str(error) else "connect"
+            return BrokerUnavailable(kind, f"cannot connect to the broker at {base_url} ({error})")
+        retryable = isinstance(error, (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError))
+        return BrokerUnavailable(
+            "reset", f"the exchange with the broker at {base_url} broke off ({name})", retryable=retryable
+        )
+
+    def _late(self) -> BrokerUnavailable:
+        return BrokerUnavailable("timeout", f"the broker at {self._options.base_url} did not answer in time")
+
+
+_LINKS: weakref.WeakSet[_Runner] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for link in list(_LINKS):
+        link._reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+class Link(_Runner):
+    """The sync runner. Threads may share it."""
+
+    def run(self, flow: Flow[T], *, timeout: float | None = None) -> T:
+        """What the flow returns. The caller is free at the deadline, even while a name is still being resolved."""
+        deadline = time.monotonic() + (self._options.timeout if timeout is None else timeout)
+        with self._lock:
+            pending = self._workers().submit(self._drive, flow, deadline)
+        return self._wait(pending, deadline)
+
+    def share(self, key: bytes, start: Callable[[], Flow[T]], *, now: Instant, max_age: float) -> T:
+        """What `start()` returns, or what a call for the same key that is younger than `max_age` seconds returns."""
+        with self._lock:
+            call: _Call[concurrent.futures.Future[T]] | None = self._calls.get(key)
+            mine = call is None or not call.joinable(now, max_age)
+            if call is None or mine:
+                deadline = time.monotonic() + self._options.timeout
+                call = _Call(self._workers().submit(self._drive, start(), deadline), now, deadline)
+                self._calls[key] = call
+        if mine:
+            joined = call
+            call.pending.add_done_callback(lambda _: self._forget(key, joined))
+        return self._wait(call.pending, call.deadline)
+
+    def close(self) -> None:
+        """Close the connections. The next flow opens new ones."""
+        with self._lock:
+            client, workers = self._client, self._pool
+            self._reset()
+        if workers is not None:
+            workers.shutdown(wait=False)
+        if client is not None:
+            client.close()
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: dict[bytes, _Call[concurrent.futures.Future[Any]]] = {}
+        self._client: httpx.Client | None = None
+        self._pool: concurrent.futures.ThreadPoolExecutor | None = None
+
+    def _forget(self, key: bytes, call: _Call[concurrent.futures.Future[Any]]) -> None:
+        with self._lock:
+            if self._calls.get(key) is call:
+                del self._calls[key]
+
+    def _wait(self, pending: concurrent.futures.Future[T], deadline: float) -> T:
+        try:
+            return pending.result(max(0.0, deadline - time.monotonic()))
+        except concurrent.futures.TimeoutError:
+            raise self._late() from None
+
+    def _workers(self) -> concurrent.futures.ThreadPoolExecutor:
+        if self._pool is None:
+            self._pool = concurrent.futures.ThreadPoolExecutor(self._options.max_in_flight, "agentwrit-link")
+        return self._pool
+
+    def _drive(self, flow: Flow[T], deadline: float) -> T:
+        try:
+            request = next(flow)
+            while True:
+                try:
+                    reply = self._exchange(request, deadline)
+                except BrokerUnavailable as fault:
+                    request = flow.throw(fault)
+                else:
+                    request = flow.send(reply)
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
+        finally:
+            flow.close()
+
+    def _exchange(self, request: BrokerRequest, deadline: float) -> BrokerReply:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            raise self._late()
+        clip(deadline)
+        try:
+            with self._opened().stream(**self._arguments(request), timeout=remaining) as response:
+                return _reply(response, b"".join(_bounded(_uncoded(response).iter_raw())))
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, RuntimeError) as error:
+            raise self._fault(error) from None
+
+    def _opened(self) -> httpx.Client:
+        with self._lock:
+            if self._client is None:
+                self._client = httpx.Client(
+                    transport=ClippedTransport(self._tls, self._limits),
+                    trust_env=False,
+                    follow_redirects=False,
+                )
+            return self._client
+
+
+class AsyncLink(_Runner):
+    """The async runner (asyncio). Each event loop has its own client and calls; a loop that ends takes them along."""
+
+    async def run(self, flow: Flow[T], *, timeout: float | None = None) -> T:
+        """What the flow returns, in at most `timeout` seconds."""
+        return await self._drive(flow, time.monotonic() + (self._options.timeout if timeout is None else timeout))
+
+    async def share(self, key: bytes, start: Callable[[], Flow[T]], *, now: Instant, max_age: float) -> T:
+        """As `Link.share`; a caller that is cancelled leaves the call and the others alone."""
+        calls = self._here().calls
+        call: _Call[asyncio.Task[T]] | None = calls.get(key)
+        if call is None or not call.joinable(now, max_age):
+            deadline = time.monotonic() + self._options.timeout
+            task = asyncio.get_running_loop().create_task(self._drive(start(), deadline))
+            call = _Call(task, now, deadline)
+            calls[key] = call
+            started = call
+            task.add_done_callback(lambda _: _forget(calls, key, started))
+        return await asyncio.shield(call.pending)
+
+    async def aclose(self) -> None:
+        """Close what this event loop opened. The next flow opens anew."""
+        here = self._loops.pop(asyncio.get_running_loop(), None)
+        if here is None:
+            return
+        tasks = [call.pending for call in here.calls.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await here.client.aclose()
+
+    def _reset(self) -> None:
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Here] = weakref.WeakKeyDictionary()
+
+    def _here(self) -> _Here:
+        loop = asyncio.get_running_loop()
+        here = self._loops.get(loop)
+        if here is None:
+            transport = httpx.AsyncHTTPTransport(verify=self._tls, limits=self._limits, trust_env=False)
+            client = httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=False)
+            here = self._loops[loop] = _Here(client, {})
+        return here
+
+    async def _drive(self, flow: Flow[T], deadline: float) -> T:
+        try:
+            request = next(flow)
+            while True:
+                try:
+                    reply = await self._exchange(request, deadline)
+                except BrokerUnavailable as fault:
+                    request = flow.throw(fault)
+                else:
+                    request = flow.send(reply)
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
+        finally:
+            flow.close()
+
+    async def _exchange(self, request: BrokerRequest, deadline: float) -> BrokerReply:
+        try:
+            return await asyncio.wait_for(self._fetch(request), max(0.0, deadline - time.monotonic()))
+        except asyncio.TimeoutError:
+            raise self._late() from None
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, RuntimeError) as error:
+            raise self._fault(error) from None
+
+    async def _fetch(self, request: BrokerRequest) -> BrokerReply:
+        async with self._here().client.stream(**self._arguments(request), timeout=None) as response:
+            chunks = []
+            size = 0
+            async for chunk in _uncoded(response).aiter_raw():
+                size = _grown(size, chunk)
+                chunks.append(chunk)
+            return _reply(response, b"".join(chunks))
+
+
+@dataclass
+class _Here:
+    """What one event loop has opened."""
+
+    client: httpx.AsyncClient
+    calls: dict[bytes, _Call[asyncio.Task[Any]]]
+
+
+def _forget(calls: dict[bytes, _Call[asyncio.Task[Any]]], key: bytes, call: _Call[asyncio.Task[Any]]) -> None:
+    if calls.get(key) is call:
+        del calls[key]
+    if not call.pending.cancelled():
+        # Every caller may have gone: an error that nobody awaits is not worth asyncio's complaint.
+        call.pending.exception()
+
+
+def _uncoded(response: httpx.Response) -> httpx.Response:
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        raise BrokerUnavailable("encoding", "the broker's answer has a content encoding that was not asked for")
+    return response
+
+
+def _grown(size: int, chunk: bytes) -> int:
+    size += len(chunk)
+    if size > MAX_REPLY:
+        raise BrokerUnavailable("too_large", f"the broker's answer is over {MAX_REPLY} bytes")
+    return size
+
+
+def _bounded(chunks: Iterable[bytes]) -> Iterable[bytes]:
+    size = 0
+    for chunk in chunks:
+        size = _grown(size, chunk)
+        yield chunk
+
+
+def _reply(response: httpx.Response, body: bytes) -> BrokerReply:
+    headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
+    return BrokerReply(response.status_code, headers, body)
