@@ -1,1 +1,1 @@
-
+"""Plugins: each translates one framework's way of saying things, and decides nothing."""

@@ -31,7 +31,7 @@ _REALM = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]*")
 
 
 class Token:
-    """A bearer token that shows itself in no repr, format, pickle or traceback. `reveal()` is for hashing and asking."""
+    """A bearer token that no repr, format or pickle shows. `reveal()` is for hashing and asking."""
 
     __slots__ = ("_text",)
 

@@ -62,9 +62,14 @@ class IdentityCache:
     """Two bounded least-recently-used stores behind one lock that is never held across I/O."""
 
     def __init__(self, size: int, negative_size: int) -> None:
+        self._sizes = size, negative_size
+        self.reset()
+
+    def reset(self) -> None:
+        """Empty, with a new lock: in a forked child the old one may be held by a thread that is not there."""
         self._lock = threading.Lock()
-        self._identities: LRUCache[bytes, Identity] = LRUCache(size)
-        self._rejected: LRUCache[bytes, Instant] = LRUCache(negative_size)
+        self._identities: LRUCache[bytes, Identity] = LRUCache(self._sizes[0])
+        self._rejected: LRUCache[bytes, Instant] = LRUCache(self._sizes[1])
 
     def get(self, key: bytes) -> Identity | None:
         with self._lock:

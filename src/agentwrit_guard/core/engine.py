@@ -75,7 +75,7 @@ class Engine:
                 return self.refuse(Reason.EXPIRED, source="cache")
             if identity.started.age(now) < self.max_age(requirement):
                 return self.judge(identity.allowed, requirement, params, now)
-        if self._cache.rejected(key, now):
+        elif self._cache.rejected(key, now):
             return self.refuse(Reason.REJECTED_BY_BROKER, source="cache")
         return self._inspect(token, key, requirement, params, now)
 
@@ -95,8 +95,14 @@ class Engine:
     def validation(self, lookup: Lookup, started: Instant) -> Flow[Allowed | Denied]:
         """One broker call for a token: the identity that it confirms, cached, or why there is none.
 
-        Followers share this flow's result, so it judges no requirement.
+        Followers share this flow's result, so it judges no requirement. It asks nobody if another call has brought
+        the answer since the lookup was made.
         """
+        identity = self._cache.get(lookup.key)
+        if identity is not None and identity.started.age(started) < self.max_age(lookup.requirement):
+            return identity.allowed
+        if self._cache.rejected(lookup.key, started):
+            return self.refuse(Reason.REJECTED_BY_BROKER, source="cache")
         try:
             claims = yield from validate(lookup.token.reveal())
         except BrokerUnavailable as fault:

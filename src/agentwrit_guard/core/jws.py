@@ -7,6 +7,7 @@ broker's word makes it so.
 from __future__ import annotations
 
 import base64
+import json
 import re
 from dataclasses import dataclass, field
 from typing import Final
@@ -70,6 +71,30 @@ def parse_jws(token: str) -> Jws | None:
         return None
     kid = header.get("kid")
     return Jws(kid if isinstance(kid, str) else None, payload, payload_bytes.decode())
+
+
+def is_of_our_kind(token: str) -> bool:
+    """Whether a bearer means to be an AgentWrit token, well made or not, so that it must be judged here.
+
+    It is if its payload names a subject of AgentWrit's forms, or if its algorithm is ours and its subject is not
+    plainly somebody else's. Reads leniently on purpose: a broken token of ours must not pass for a foreign one.
+    """
+    header, payload = ([*(_lenient(segment) for segment in token.split(".")[:2]), {}, {}])[:2]
+    algorithm, subject = header.get("alg"), payload.get("sub")
+    if isinstance(subject, str):
+        if subject.lower().startswith("spiffe:"):
+            return True
+        if subject != "admin" and not subject.startswith("app:"):
+            return False
+    return isinstance(algorithm, str) and algorithm.lower() == "eddsa"
+
+
+def _lenient(segment: str) -> dict[str, object]:
+    try:
+        value = json.loads(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _decode(segment: str) -> bytes:

@@ -1,0 +1,129 @@
+"""Pure ASGI middleware: every request and websocket needs a valid agent unless the perimeter says otherwise."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+
+from agentwrit_guard import asgiscope
+from agentwrit_guard.asgiscope import ASGIApp, Message, Receive, Scope, Send
+from agentwrit_guard.core.bearer import refuse
+from agentwrit_guard.core.decisions import Allowed, Denied, Reason
+from agentwrit_guard.core.engine import Lookup
+from agentwrit_guard.core.requirements import Shortfall
+from agentwrit_guard.errors import ConfigurationError, ScopeRequired
+from agentwrit_guard.guard import Guard
+from agentwrit_guard.perimeter import Others, Perimeter
+
+__all__ = ["GuardMiddleware"]
+
+
+class GuardMiddleware:
+    """Guards an ASGI app, whatever framework it is of.
+
+    The options are `Perimeter`'s: `public` paths need no agent, `protect` narrows the guard to parts of the app,
+    `others="pass"` leaves requests without an AgentWrit credential to the app's own authentication, and
+    `allow_preflight=True` lets CORS preflights by. The app finds its agent in `request.state.agent`, or with
+    `current_agent` of its framework. Lifespan passes through and closes the guard's connections at the end.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        guard: Guard,
+        *,
+        public: Iterable[str] = (),
+        protect: Iterable[str] | None = None,
+        others: Others = "refuse",
+        allow_preflight: bool = False,
+    ) -> None:
+        _check_app(app)
+        if not isinstance(guard, Guard):
+            raise ConfigurationError(f"guard must be a Guard, got {type(guard).__name__}")
+        self.app = app
+        self.guard = guard
+        self._perimeter = Perimeter(public, protect, others, allow_preflight)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket"):
+            decision = await self._decide(scope)
+            if isinstance(decision, Denied):
+                await asgiscope.refuse(decision, scope, receive, send)
+            else:
+                asgiscope.leave(scope, self.guard, decision)
+                await self._pass(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                await self.guard.aclose()
+        else:
+            raise RuntimeError(f"GuardMiddleware cannot judge a connection of type {scope['type']!r}")
+
+    async def _decide(self, scope: Scope) -> Allowed | Denied | None:
+        method = asgiscope.method(scope)
+        if not self._perimeter.judges(method, asgiscope.route_path(scope)):
+            return None
+        if method == "OPTIONS" and self._perimeter.allows_preflight(
+            method,
+            asgiscope.has_header(scope, b"origin"),
+            asgiscope.has_header(scope, b"access-control-request-method"),
+        ):
+            return None
+        authorization = asgiscope.authorization(scope)
+        decision = self.guard.decide(authorization, query=scope.get("query_string", b""))
+        if isinstance(decision, Lookup):
+            decision = await self.guard.asettle(decision)
+        elif isinstance(decision, Denied) and self._perimeter.passes(authorization):
+            return None
+        asgiscope.record(scope, self.guard, decision, phase="middleware", front="asgi")
+        return decision
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the app. What a decorator or dependency refuses is answered from here, so that no error handler of
+        the app can turn it into something else (threats R-15)."""
+        started = answered = False
+
+        async def guarded_send(message: Message) -> None:
+            nonlocal started, answered
+            if not started:
+                denied = asgiscope.refused_within(scope)
+                if denied is not None:
+                    answered = started = True
+                    await asgiscope.refuse(denied, scope, _nothing, send)
+                    return
+                started = True
+            if not answered:
+                await send(message)
+
+        try:
+            await self.app(scope, receive, guarded_send)
+        except ScopeRequired as error:
+            if started:
+                raise
+            denied = refuse(
+                Reason.INSUFFICIENT_SCOPE, self.guard.realm, shortfall=Shortfall(error.scopes, error.missing)
+            )
+            asgiscope.record(scope, self.guard, denied, phase="requirement", front="asgi")
+            await asgiscope.refuse(denied, scope, _nothing, send)
+
+
+async def _nothing() -> Message:
+    """Stands for a websocket's connect event, which the app has taken already."""
+    return {}
+
+
+def _check_app(app: object) -> None:
+    """Refuse a WSGI app: it would be called with ASGI's arguments at the first request, and fail there."""
+    if hasattr(app, "wsgi_app"):
+        raise ConfigurationError(f"{type(app).__name__} is a WSGI app; use agentwrit_guard.wsgi.GuardMiddleware")
+    if not callable(app):
+        raise ConfigurationError(f"app must be an ASGI app, got {type(app).__name__}")
+    try:
+        inspect.signature(app).bind(None, None, None)
+    except TypeError:
+        raise ConfigurationError(
+            "app does not take (scope, receive, send); for a WSGI app use agentwrit_guard.wsgi.GuardMiddleware"
+        ) from None
+    except ValueError:
+        return

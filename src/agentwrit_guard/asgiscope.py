@@ -1,0 +1,161 @@
+"""What a guard reads from an ASGI scope and leaves in it, and how a refusal becomes ASGI messages.
+
+`scope["agentwrit"]` maps each guard to what it allowed, None where it let the request by without judging. Nothing
+in a scope's headers or state can make such an entry (threats R-20).
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+from agentwrit_guard.core.decisions import Allowed, Denied, Phase
+from agentwrit_guard.core.requirements import Params, Requirement
+from agentwrit_guard.errors import ConfigurationError
+from agentwrit_guard.guard import Guard
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+KEY: Final = "agentwrit"
+_REFUSED: Final = "agentwrit.refused"
+_REQUEST_ID: Final = "agentwrit.request_id"
+_SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+
+
+def authorization(scope: Scope) -> list[bytes]:
+    """Every Authorization header. Names are compared without case: not every server lowers them (H-18)."""
+    return [value for name, value in scope["headers"] if len(name) == 13 and name.lower() == b"authorization"]
+
+
+def has_header(scope: Scope, wanted: bytes) -> bool:
+    return any(name.lower() == wanted for name, _ in scope["headers"])
+
+
+def method(scope: Scope) -> str:
+    """The HTTP method; a websocket opens with a GET."""
+    return scope["method"] if scope["type"] == "http" else "GET"
+
+
+def route_path(scope: Scope) -> str:
+    """The path as the app's router reads it: without the prefix it is mounted under."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
+        return path[len(root) :]
+    return path
+
+
+def request_id(scope: Scope) -> str:
+    """The caller's X-Request-ID if it is harmless and the only one, else one of our own. The same all request long."""
+    known: str | None = scope.get(_REQUEST_ID)
+    if known is None:
+        given = [value for name, value in scope["headers"] if name.lower() == b"x-request-id"]
+        known = given[0].decode() if len(given) == 1 and _SANE_ID.fullmatch(given[0]) else secrets.token_hex(8)
+        scope[_REQUEST_ID] = known
+    return known
+
+
+def leave(scope: Scope, guard: Guard, allowed: Allowed | None) -> None:
+    """Put down what `guard` decided, for decorators and dependencies further in."""
+    scope[KEY] = {**scope.get(KEY, {}), guard: allowed}
+    # A new dict, because some servers hand one state to several requests of a connection.
+    scope["state"] = {**(scope.get("state") or {}), "agent": None if allowed is None else allowed.principal}
+
+
+def guard_of(scope: Scope, guard: Guard | None) -> Guard:
+    """The guard to ask: the one given, else that of the innermost middleware. ConfigurationError for neither."""
+    if guard is not None:
+        return guard
+    guards: dict[Guard, Allowed | None] = scope.get(KEY, {})
+    if not guards:
+        raise ConfigurationError("a handler requires an agent, but there is no GuardMiddleware and no guard= was given")
+    return list(guards)[-1]
+
+
+def allowed_by(scope: Scope, guard: Guard | None) -> Allowed | None:
+    """What the guard (else the innermost one) allowed; never another guard's entry."""
+    guards: dict[Guard, Allowed | None] = scope.get(KEY, {})
+    if guard is None:
+        return list(guards.values())[-1] if guards else None
+    return guards.get(guard)
+
+
+async def authorize(
+    scope: Scope, requirement: Requirement, params: Params, guard: Guard | None, *, front: str
+) -> Allowed | Denied:
+    """Judge a handler's requirement on the identity of this request, established now if no middleware has."""
+    asked = guard_of(scope, guard)
+    allowed = allowed_by(scope, asked)
+    if allowed is None or requirement.max_age is not None:
+        query = scope.get("query_string", b"")
+        decision = await asked.acheck(authorization(scope), requirement, params, query=query)
+    else:
+        decision = asked.judge(allowed, requirement, params)
+    return settled(scope, asked, decision, front=front)
+
+
+def authorize_blocking(
+    scope: Scope, requirement: Requirement, params: Params, guard: Guard | None, *, front: str
+) -> Allowed | Denied:
+    """As `authorize`, for a sync handler in a worker thread."""
+    asked = guard_of(scope, guard)
+    allowed = allowed_by(scope, asked)
+    if allowed is None or requirement.max_age is not None:
+        decision = asked.check(authorization(scope), requirement, params, query=scope.get("query_string", b""))
+    else:
+        decision = asked.judge(allowed, requirement, params)
+    return settled(scope, asked, decision, front=front)
+
+
+def settled(scope: Scope, guard: Guard, decision: Allowed | Denied, *, front: str) -> Allowed | Denied:
+    """Record a handler's decision; a refusal binds the middleware whatever the app makes of it."""
+    if isinstance(decision, Allowed):
+        leave(scope, guard, decision)
+    else:
+        scope.setdefault(_REFUSED, []).append(decision)
+    record(scope, guard, decision, phase="requirement", front=front)
+    return decision
+
+
+def refused_within(scope: Scope) -> Denied | None:
+    """The refusal of a decorator or dependency further in."""
+    refusals: list[Denied] = scope.get(_REFUSED, [])
+    return refusals[0] if refusals else None
+
+
+def record(scope: Scope, guard: Guard, decision: Allowed | Denied, *, phase: Phase, front: str) -> None:
+    if isinstance(decision, Allowed) and not guard.recording:
+        return
+    guard.record(
+        decision, phase=phase, front=front, method=method(scope), path=scope["path"], request_id=request_id(scope)
+    )
+
+
+def raw_headers(scope: Scope, denied: Denied) -> list[tuple[bytes, bytes]]:
+    """The headers of a refusal, the request id and the length of its body among them."""
+    headers = [(name.encode(), value.encode()) for name, value in denied.headers]
+    return [
+        *headers,
+        (b"content-length", str(len(denied.body)).encode()),
+        (b"x-request-id", request_id(scope).encode()),
+    ]
+
+
+async def refuse(denied: Denied, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with a refusal. A websocket gets it before accept, or close 1008 where the server knows no answers."""
+    if scope["type"] == "http":
+        prefix, body = "http", b"" if scope["method"] == "HEAD" else denied.body
+    else:
+        await receive()
+        if "websocket.http.response" not in (scope.get("extensions") or {}):
+            await send({"type": "websocket.close", "code": 1008, "reason": denied.reason.error or ""})
+            return
+        prefix, body = "websocket.http", denied.body
+    await send({"type": f"{prefix}.response.start", "status": denied.status, "headers": raw_headers(scope, denied)})
+    await send({"type": f"{prefix}.response.body", "body": body})

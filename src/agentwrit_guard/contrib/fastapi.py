@@ -1,0 +1,277 @@
+"""FastAPI: the agent as a dependency, with scheme and scopes in OpenAPI, and `@requires_scope` on handlers."""
+
+# No `from __future__ import annotations`: FastAPI cannot resolve the text of a callable object's annotations.
+
+import functools
+import inspect
+import json
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, ParamSpec, TypeVar, cast
+
+from fastapi import Security
+from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
+from fastapi.security import SecurityScopes
+from fastapi.security.base import SecurityBase
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+from starlette.websockets import WebSocket
+
+from agentwrit_guard import asgiscope
+from agentwrit_guard.asgi import GuardMiddleware
+from agentwrit_guard.contrib.starlette import current_agent, denial, deny_websocket, route_params
+from agentwrit_guard.core.claims import Principal
+from agentwrit_guard.core.decisions import Allowed, Denied
+from agentwrit_guard.core.engine import judge
+from agentwrit_guard.core.requirements import Requirement, all_of, any_of
+from agentwrit_guard.errors import ConfigurationError
+from agentwrit_guard.guard import Guard
+from agentwrit_guard.perimeter import Perimeter
+
+__all__ = [
+    "AgentRefused",
+    "AgentSecurity",
+    "CurrentAgent",
+    "GuardMiddleware",
+    "OptionalAgent",
+    "agent_security",
+    "current_agent",
+    "optional_agent",
+    "requires_any_scope",
+    "requires_scope",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_AGENT = "agentwrit_agent"
+_CONNECTION = "agentwrit_connection"
+
+
+class AgentRefused(HTTPException):
+    """Raised by the dependencies. Answered with `denied` as it is, unless the app handles its status by itself."""
+
+    def __init__(self, denied: Denied) -> None:
+        super().__init__(denied.status, json.loads(denied.body), dict(denied.headers))
+        self.denied = denied
+
+
+class AgentSecurity(SecurityBase):
+    """A dependency that gives the `Principal`: `Security(agent_security, scopes=["read:data:{xid}"])`.
+
+    Scopes are all required, on a handler, a router or the app. Without `guard` it asks that of the innermost
+    middleware. The instance is the key for `app.dependency_overrides`.
+    """
+
+    def __init__(self, guard: Guard | None = None) -> None:
+        self.guard = guard
+        self.model = HTTPBearerModel(bearerFormat="JWT")
+        self.scheme_name = "AgentWrit"
+
+    async def __call__(self, conn: HTTPConnection, security_scopes: SecurityScopes) -> Principal:
+        requirement = _requirement(tuple(security_scopes.scopes))
+        params = route_params(conn.scope, requirement, {})
+        decision = await asgiscope.authorize(conn.scope, requirement, params, self.guard, front="fastapi")
+        if isinstance(decision, Denied):
+            raise _refused(conn, decision)
+        return decision.principal
+
+
+class OptionalAgentSecurity(SecurityBase):
+    """A dependency that gives the `Principal`, or None when the request has no AgentWrit credential.
+
+    For APIs that serve humans too: none, another scheme, and a bearer that is not of our kind give None; a token of
+    our kind that is not valid is refused.
+    """
+
+    def __init__(self, guard: Guard | None = None) -> None:
+        self.guard = guard
+        self.model = HTTPBearerModel(bearerFormat="JWT")
+        self.scheme_name = "AgentWrit"
+        self._perimeter = Perimeter(others="pass")
+
+    async def __call__(self, conn: HTTPConnection) -> Principal | None:
+        guard = asgiscope.guard_of(conn.scope, self.guard)
+        allowed = asgiscope.allowed_by(conn.scope, guard)
+        if allowed is not None:
+            return allowed.principal
+        authorization = asgiscope.authorization(conn.scope)
+        decision = await guard.acheck(authorization, query=conn.scope.get("query_string", b""))
+        if isinstance(decision, Denied) and self._perimeter.passes(authorization):
+            return None
+        asgiscope.settled(conn.scope, guard, decision, front="fastapi")
+        if isinstance(decision, Denied):
+            raise _refused(conn, decision)
+        return decision.principal
+
+
+agent_security = AgentSecurity()
+optional_agent = OptionalAgentSecurity()
+
+CurrentAgent = Annotated[Principal, Security(agent_security)]
+OptionalAgent = Annotated[Principal | None, Security(optional_agent)]
+
+
+def requires_scope(
+    *scopes: str | Requirement,
+    guard: Guard | None = None,
+    max_age: float | None = None,
+    max_depth: int | None = None,
+    delegated: bool = True,
+    charset: str | None = None,
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a handler run only for an agent that holds every scope; `{name}` is a parameter of its path.
+
+    Goes below the route decorator. A template is judged on the value that the handler receives. Without the
+    middleware give the `guard`. ConfigurationError at import for a requirement that cannot be meant.
+    """
+    requirement = all_of(*scopes, max_age=max_age, max_depth=max_depth, delegated=delegated, charset=charset)
+    return _requires(requirement, guard)
+
+
+def requires_any_scope(
+    *scopes: str | Requirement,
+    guard: Guard | None = None,
+    max_age: float | None = None,
+    max_depth: int | None = None,
+    delegated: bool = True,
+    charset: str | None = None,
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """As `requires_scope`, where one of the scopes is enough."""
+    requirement = any_of(*scopes, max_age=max_age, max_depth=max_depth, delegated=delegated, charset=charset)
+    return _requires(requirement, guard)
+
+
+class _Declared(str):
+    """A scope that the decorator's wrapper judges. OpenAPI shows it, the dependency leaves it alone."""
+
+    __slots__ = ("requirement",)
+
+    def __new__(cls, text: str, requirement: Requirement) -> "_Declared":
+        declared = super().__new__(cls, text)
+        declared.requirement = requirement
+        return declared
+
+    requirement: Requirement
+
+
+_securities: weakref.WeakKeyDictionary[Guard, AgentSecurity] = weakref.WeakKeyDictionary()
+
+
+def _requires(requirement: Requirement, guard: Guard | None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    security = agent_security if guard is None else _securities.setdefault(guard, AgentSecurity(guard))
+
+    def decorate(handler: Callable[P, R]) -> Callable[P, R]:
+        if inspect.isclass(handler):
+            raise ConfigurationError(f"requires_scope goes on a handler, not on the class {handler.__name__}")
+        guarded = _wrap(handler, requirement, guard)
+        guarded.__signature__ = _signature(handler, requirement, security)  # type: ignore[attr-defined]
+        return cast("Callable[P, R]", guarded)
+
+    return decorate
+
+
+def _signature(handler: Callable[..., Any], requirement: Requirement, security: AgentSecurity) -> inspect.Signature:
+    """The handler's own, and the two arguments that the wrapper needs."""
+    scopes = [_Declared(text, requirement) for text in requirement.scopes]
+    extra = [
+        inspect.Parameter(_AGENT, _KEYWORD, annotation=Annotated[Principal, Security(security, scopes=scopes)]),
+        inspect.Parameter(_CONNECTION, _KEYWORD, annotation=HTTPConnection),
+    ]
+    own = list(inspect.signature(handler).parameters.values())
+    rest = [parameter for parameter in own if parameter.kind is inspect.Parameter.VAR_KEYWORD]
+    named = [parameter for parameter in own if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
+    return inspect.signature(handler).replace(parameters=[*named, *extra, *rest])
+
+
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
+
+
+def _wrap(handler: Callable[..., Any], requirement: Requirement, guard: Guard | None) -> Callable[..., Any]:
+    """A wrapper of the handler's own kind: a sync handler stays sync, a generator stays one."""
+
+    def judged(kwargs: dict[str, Any]) -> tuple[HTTPConnection, Denied | None]:
+        conn: HTTPConnection = kwargs.pop(_CONNECTION)
+        return conn, _judge(conn, kwargs.pop(_AGENT), requirement, guard, kwargs)
+
+    @functools.wraps(handler)
+    async def asynchronous(*args: Any, **kwargs: Any) -> Any:
+        conn, denied = judged(kwargs)
+        if denied is None:
+            return await handler(*args, **kwargs)
+        return await deny_websocket(conn, denied) if isinstance(conn, WebSocket) else denial(conn, denied)
+
+    @functools.wraps(handler)
+    def synchronous(*args: Any, **kwargs: Any) -> Any:
+        conn, denied = judged(kwargs)
+        return handler(*args, **kwargs) if denied is None else denial(conn, denied)
+
+    @functools.wraps(handler)
+    async def asynchronous_items(*args: Any, **kwargs: Any) -> Any:
+        conn, denied = judged(kwargs)
+        if denied is not None:
+            raise _refused(conn, denied)
+        async for item in handler(*args, **kwargs):
+            yield item
+
+    @functools.wraps(handler)
+    def synchronous_items(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        conn, denied = judged(kwargs)
+        if denied is not None:
+            raise _refused(conn, denied)
+        yield from handler(*args, **kwargs)
+
+    if inspect.isasyncgenfunction(handler):
+        return asynchronous_items
+    if inspect.isgeneratorfunction(handler):
+        return synchronous_items
+    return asynchronous if inspect.iscoroutinefunction(handler) else synchronous
+
+
+def _judge(
+    conn: HTTPConnection, agent: Principal, requirement: Requirement, guard: Guard | None, values: dict[str, Any]
+) -> Denied | None:
+    params = route_params(conn.scope, requirement, _by_path_name(conn, values))
+    allowed = asgiscope.allowed_by(conn.scope, guard)
+    if allowed is None or allowed.principal is not agent:
+        # The dependency was overridden: judge the agent that the override gave.
+        return judge(Allowed(agent, "override"), requirement, params, "agentwrit")
+    asked = asgiscope.guard_of(conn.scope, guard)
+    decision = asgiscope.settled(conn.scope, asked, asked.judge(allowed, requirement, params), front="fastapi")
+    return decision if isinstance(decision, Denied) else None
+
+
+def _by_path_name(conn: HTTPConnection, values: dict[str, Any]) -> dict[str, Any]:
+    """The handler's arguments by the names that the path gives them, where an alias tells them apart."""
+    dependant = getattr(conn.scope.get("route"), "dependant", None)
+    fields = getattr(dependant, "path_params", ())
+    return {field.alias: values[field.name] for field in fields if field.name in values}
+
+
+@functools.lru_cache(maxsize=1024)
+def _requirement_of(scopes: tuple[str, ...], max_age: float | None) -> Requirement:
+    return all_of(*scopes, max_age=max_age) if scopes else Requirement.authenticated(max_age=max_age)
+
+
+def _requirement(scopes: tuple[str, ...]) -> Requirement:
+    """What the dependency judges: the scopes given to it as they are, and how fresh the decorators want the agent."""
+    declared = [scope.requirement.max_age for scope in scopes if isinstance(scope, _Declared)]
+    ages = [age for age in declared if age is not None]
+    plain = tuple(scope for scope in scopes if not isinstance(scope, _Declared))
+    return _requirement_of(plain, min(ages) if ages else None)
+
+
+def _refused(conn: HTTPConnection, denied: Denied) -> AgentRefused:
+    """The exception, and its handler put where Starlette looks for one, so that no set-up is needed."""
+    handlers = conn.scope.get("starlette.exception_handlers")
+    if handlers:
+        handlers[0].setdefault(AgentRefused, _render)
+    return AgentRefused(denied)
+
+
+async def _render(conn: HTTPConnection, error: AgentRefused) -> Response | None:
+    if isinstance(conn, WebSocket):
+        await deny_websocket(conn, error.denied)
+        return None
+    return denial(conn, error.denied)

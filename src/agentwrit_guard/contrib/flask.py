@@ -1,0 +1,173 @@
+"""Flask: the extension, `@requires_scope` on views, and `current_agent`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, ParamSpec, TypeVar, cast
+
+from flask import Flask, Response, current_app, has_request_context, request
+from werkzeug.local import LocalProxy
+from werkzeug.routing import Rule
+
+from agentwrit_guard import environ as wsgienviron
+from agentwrit_guard.core.bearer import refuse
+from agentwrit_guard.core.claims import Principal
+from agentwrit_guard.core.decisions import Denied, Reason
+from agentwrit_guard.core.requirements import Params, Requirement, RouteValue, Shortfall, all_of, any_of
+from agentwrit_guard.errors import ConfigurationError, ScopeRequired
+from agentwrit_guard.guard import Guard
+from agentwrit_guard.perimeter import Others
+from agentwrit_guard.settings import PREFIX, Settings
+from agentwrit_guard.wsgi import GuardMiddleware
+
+__all__ = ["FlaskGuard", "GuardMiddleware", "current_agent", "requires_any_scope", "requires_scope"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_VARIABLE = re.compile(r"<(?:([A-Za-z_]\w*)(?:\((?:[^()]|\([^()]*\))*\))?:)?([A-Za-z_]\w*)>")
+_OPTIONS = ("public", "protect", "others", "allow_preflight")
+
+
+class FlaskGuard:
+    """Guards a Flask app: `FlaskGuard(app, guard=guard)`, or `init_app(app)` later.
+
+    Without `guard` it makes one for each app from keywords, else `app.config["AGENTWRIT_..."]`, else the
+    environment. The options are those of the middleware and may stand in the config too. It wraps `app.wsgi_app`,
+    so that no `before_request`, error handler or automatic answer of the app comes before it.
+    """
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        guard: Guard | None = None,
+        public: Iterable[str] | None = None,
+        protect: Iterable[str] | None = None,
+        others: Others | None = None,
+        allow_preflight: bool | None = None,
+        **settings: Any,
+    ) -> None:
+        if guard is not None and settings:
+            raise ConfigurationError(f"{', '.join(sorted(settings))} belong to the guard that was given")
+        self._guard = guard
+        self._options = {
+            "public": public,
+            "protect": protect,
+            "others": others,
+            "allow_preflight": allow_preflight,
+        }
+        self._settings = settings
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        config = {key: value for key, value in app.config.items() if key.startswith(PREFIX)}
+        guard = self._guard
+        if guard is None:
+            guard = Guard.from_settings(Settings.read({**os.environ, **config}, **self._settings))
+        options = {name: config.get(PREFIX + name.upper()) for name in _OPTIONS}
+        options.update({name: value for name, value in self._options.items() if value is not None})
+        given = {name: value for name, value in options.items() if value is not None}
+        app.wsgi_app = GuardMiddleware(app.wsgi_app, guard, **given)  # type: ignore[method-assign]
+        app.extensions["agentwrit_guard"] = guard
+        app.register_error_handler(ScopeRequired, functools.partial(_scope_required, guard))
+
+
+def _principal() -> Principal | None:
+    allowed = wsgienviron.allowed_by(request.environ, None) if has_request_context() else None
+    return None if allowed is None else allowed.principal
+
+
+current_agent = cast("Principal", LocalProxy(_principal))
+"""The agent of this request; falsy where there is none."""
+
+
+def requires_scope(
+    *scopes: str | Requirement,
+    guard: Guard | None = None,
+    max_age: float | None = None,
+    max_depth: int | None = None,
+    delegated: bool = True,
+    charset: str | None = None,
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a view run only for an agent that holds every scope; `{name}` is a variable of its rule.
+
+    Goes below `@app.route`, on functions and methods of views, sync or async. Without extension and middleware give
+    the `guard`. ConfigurationError at import for a requirement that cannot be meant.
+    """
+    requirement = all_of(*scopes, max_age=max_age, max_depth=max_depth, delegated=delegated, charset=charset)
+    return _requires(requirement, guard)
+
+
+def requires_any_scope(
+    *scopes: str | Requirement,
+    guard: Guard | None = None,
+    max_age: float | None = None,
+    max_depth: int | None = None,
+    delegated: bool = True,
+    charset: str | None = None,
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """As `requires_scope`, where one of the scopes is enough."""
+    requirement = any_of(*scopes, max_age=max_age, max_depth=max_depth, delegated=delegated, charset=charset)
+    return _requires(requirement, guard)
+
+
+def _requires(requirement: Requirement, guard: Guard | None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    def decorate(view: Callable[P, R]) -> Callable[P, R]:
+        if inspect.isclass(view):
+            raise ConfigurationError(
+                f"requires_scope goes on the methods of {view.__name__} or in its decorators, not on the class"
+            )
+
+        @functools.wraps(view)
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            asked = wsgienviron.guard_of(request.environ, guard) or current_app.extensions.get("agentwrit_guard")
+            params = _params(requirement, kwargs)
+            decision = wsgienviron.authorize(request.environ, requirement, params, asked, front="flask")
+            if isinstance(decision, Denied):
+                return _response(decision)
+            return current_app.ensure_sync(view)(*args, **kwargs)
+
+        return cast("Callable[P, R]", guarded)
+
+    return decorate
+
+
+def _params(requirement: Requirement, values: dict[str, Any]) -> Params:
+    """Values for the templates: of each, the text of the path, and what the view gets."""
+    params: dict[str, object] = {}
+    for name in requirement.variables & (request.view_args or {}).keys():
+        converted = values.get(name, (request.view_args or {})[name])
+        params[name] = RouteValue(_raw_text(request.url_rule, name), converted)
+    return params
+
+
+def _raw_text(rule: Rule | None, name: str) -> str:
+    """What stands in the path for a variable of the rule; nothing that fits if the rule does not tell."""
+    match = None if rule is None else _regex(rule.rule).fullmatch(wsgienviron.path(request.environ))
+    return "" if match is None or name not in match.groupdict() else match.group(name)
+
+
+@functools.lru_cache(maxsize=4096)
+def _regex(rule: str) -> re.Pattern[str]:
+    pattern, end = "", 0
+    for variable in _VARIABLE.finditer(rule):
+        text = ".+?" if variable.group(1) == "path" else "[^/]+?"
+        pattern += f"{re.escape(rule[end : variable.start()])}(?P<{variable.group(2)}>{text})"
+        end = variable.end()
+    return re.compile(pattern + re.escape(rule[end:]) + ("?" if rule.endswith("/") else ""), re.DOTALL)
+
+
+def _response(denied: Denied) -> Response:
+    return Response(denied.body, denied.status, wsgienviron.headers(request.environ, denied))
+
+
+def _scope_required(guard: Guard, error: ScopeRequired) -> Response:
+    denied = refuse(Reason.INSUFFICIENT_SCOPE, guard.realm, shortfall=Shortfall(error.scopes, error.missing))
+    wsgienviron.record(request.environ, guard, denied, phase="requirement", front="flask")
+    return _response(denied)

@@ -1,0 +1,162 @@
+"""Starlette: `@requires_scope` on endpoints, and the agent of a request."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar, cast
+
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+from starlette.websockets import WebSocket
+
+from agentwrit_guard import asgiscope
+from agentwrit_guard.asgi import GuardMiddleware
+from agentwrit_guard.asgiscope import Scope
+from agentwrit_guard.core.claims import Principal
+from agentwrit_guard.core.decisions import Denied
+from agentwrit_guard.core.requirements import Params, Requirement, RouteValue, all_of, any_of
+from agentwrit_guard.errors import ConfigurationError
+from agentwrit_guard.guard import Guard
+
+__all__ = ["GuardMiddleware", "current_agent", "requires_any_scope", "requires_scope"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def current_agent(conn: HTTPConnection, *, guard: Guard | None = None) -> Principal | None:
+    """The agent that the guard (else the innermost middleware's) let in, None on a path it did not judge."""
+    allowed = asgiscope.allowed_by(conn.scope, guard)
+    return None if allowed is None else allowed.principal
+
+
+def requires_scope(
+    *scopes: str | Requirement,
+    guard: Guard | None = None,
+    max_age: float | None = None,
+    max_depth: int | None = None,
+    delegated: bool = True,
+    charset: str | None = None,
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let an endpoint run only for an agent that holds every scope; `{name}` is a parameter of its path.
+
+    Goes on functions and methods that take a request or websocket, sync or async, below `Route` and nearest to the
+    function. Without the middleware give the `guard`, and the decorator authenticates too. ConfigurationError at
+    import for a requirement that cannot be meant.
+    """
+    requirement = all_of(*scopes, max_age=max_age, max_depth=max_depth, delegated=delegated, charset=charset)
+    return _requires(requirement, guard)
+
+
+def requires_any_scope(
+    *scopes: str | Requirement,
+    guard: Guard | None = None,
+    max_age: float | None = None,
+    max_depth: int | None = None,
+    delegated: bool = True,
+    charset: str | None = None,
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """As `requires_scope`, where one of the scopes is enough."""
+    requirement = any_of(*scopes, max_age=max_age, max_depth=max_depth, delegated=delegated, charset=charset)
+    return _requires(requirement, guard)
+
+
+def denial(conn: HTTPConnection, denied: Denied) -> Response:
+    """A refusal as a response of this framework."""
+    response = Response(denied.body, denied.status)
+    response.raw_headers = asgiscope.raw_headers(conn.scope, denied)
+    return response
+
+
+async def deny_websocket(websocket: WebSocket, denied: Denied) -> None:
+    """Refuse a websocket before accept: with the answer itself where the server can, else by close 1008."""
+    if "websocket.http.response" in (websocket.scope.get("extensions") or {}):
+        await websocket.send_denial_response(denial(websocket, denied))
+    else:
+        await websocket.close(1008, denied.reason.error or "")
+
+
+def route_params(scope: Scope, requirement: Requirement, values: dict[str, Any]) -> Params:
+    """Values for the templates of a requirement: of each, the text of the path, and what the handler gets.
+
+    Only parameters of the route count, whatever else has the same name (threats S-11). A value that is not text and
+    whose text cannot be found is given one that fits nothing.
+    """
+    params: dict[str, object] = {}
+    for name in requirement.variables & scope.get("path_params", {}).keys():
+        parsed = scope["path_params"][name]
+        raw = _raw_text(scope, name)
+        if raw is None:
+            raw = parsed if isinstance(parsed, str) else ""
+        params[name] = RouteValue(raw, values.get(name, parsed))
+    return params
+
+
+def _requires(requirement: Requirement, guard: Guard | None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    def decorate(endpoint: Callable[P, R]) -> Callable[P, R]:
+        if inspect.isclass(endpoint):
+            raise ConfigurationError(f"requires_scope goes on the methods of {endpoint.__name__}, not on the class")
+        guarded = _guard_async if inspect.iscoroutinefunction(endpoint) else _guard_sync
+        return cast("Callable[P, R]", guarded(endpoint, requirement, guard))
+
+    return decorate
+
+
+def _guard_async(endpoint: Callable[..., Any], requirement: Requirement, guard: Guard | None) -> Callable[..., Any]:
+    @functools.wraps(endpoint)
+    async def guarded(*args: Any, **kwargs: Any) -> Any:
+        conn = _connection(args, kwargs)
+        params = route_params(conn.scope, requirement, {})
+        decision = await asgiscope.authorize(conn.scope, requirement, params, guard, front="starlette")
+        if not isinstance(decision, Denied):
+            return await endpoint(*args, **kwargs)
+        return await deny_websocket(conn, decision) if isinstance(conn, WebSocket) else denial(conn, decision)
+
+    return guarded
+
+
+def _guard_sync(endpoint: Callable[..., Any], requirement: Requirement, guard: Guard | None) -> Callable[..., Any]:
+    @functools.wraps(endpoint)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        conn = _connection(args, kwargs)
+        params = route_params(conn.scope, requirement, {})
+        decision = asgiscope.authorize_blocking(conn.scope, requirement, params, guard, front="starlette")
+        return denial(conn, decision) if isinstance(decision, Denied) else endpoint(*args, **kwargs)
+
+    return guarded
+
+
+def _connection(args: tuple[Any, ...], kwargs: dict[str, Any]) -> HTTPConnection:
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, HTTPConnection):
+            return value
+    raise ConfigurationError("requires_scope is on something that is called without a request or websocket")
+
+
+def _raw_text(scope: Scope, name: str) -> str | None:
+    """What stands in the path for a parameter, before any conversion; None if the route does not tell."""
+    regex = getattr(scope.get("route"), "path_regex", None)
+    if regex is not None and name in regex.groupindex:
+        path = asgiscope.route_path(scope)
+        # A route of an included router knows its own path only, so that it fits an end of the whole.
+        for start in (index for index, char in enumerate(path) if char == "/"):
+            match = regex.match(path[start:])
+            if match is not None:
+                return str(match.group(name))
+    outer = {**scope, "root_path": scope.get("app_root_path", scope.get("root_path", ""))}
+    found = _walk(getattr(scope.get("router"), "routes", ()), asgiscope.route_path(outer))
+    return found.get(name)
+
+
+def _walk(routes: Any, path: str) -> dict[str, str]:
+    for route in routes:
+        regex = getattr(route, "path_regex", None)
+        match = None if regex is None else regex.match(path)
+        if match is None:
+            continue
+        groups: dict[str, str] = match.groupdict()
+        inner = getattr(route, "routes", None)
+        return groups if inner is None else {**groups, **_walk(inner, "/" + groups.pop("path", ""))}
+    return {}

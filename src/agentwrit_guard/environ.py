@@ -1,0 +1,130 @@
+"""What a guard reads from a WSGI environ and leaves in it, and how a refusal becomes a WSGI answer.
+
+`environ["agentwrit_guard"]` maps each guard to what it allowed, None where it let the request by without judging.
+No header can make such a key: headers arrive as `HTTP_...`.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from agentwrit_guard.core.decisions import Allowed, Denied, Phase
+from agentwrit_guard.core.requirements import Params, Requirement
+from agentwrit_guard.errors import ConfigurationError
+from agentwrit_guard.guard import Guard
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+WSGIApp = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+KEY: Final = "agentwrit_guard"
+_REFUSED: Final = "agentwrit_guard.refused"
+_REQUEST_ID: Final = "agentwrit_guard.request_id"
+_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+def authorization(environ: Environ) -> list[bytes]:
+    """The Authorization header. Servers join a repeated one with a comma, which no token has (H-06)."""
+    value = environ.get("HTTP_AUTHORIZATION")
+    return [] if value is None else [value.encode("latin-1")]
+
+
+def query(environ: Environ) -> bytes:
+    text: str = environ.get("QUERY_STRING", "")
+    return text.encode("latin-1")
+
+
+def method(environ: Environ) -> str:
+    return str(environ["REQUEST_METHOD"])
+
+
+def path(environ: Environ) -> str:
+    """The path as the app's router reads it: PATH_INFO is bytes in the guise of latin-1 (PEP 3333)."""
+    text: str = environ.get("PATH_INFO", "")
+    return text.encode("latin-1").decode("utf-8", "replace")
+
+
+def request_id(environ: Environ) -> str:
+    """The caller's X-Request-ID if it is harmless, else one of our own. The same all request long."""
+    known: str | None = environ.get(_REQUEST_ID)
+    if known is None:
+        given = environ.get("HTTP_X_REQUEST_ID", "")
+        known = given if _SANE_ID.fullmatch(given) else secrets.token_hex(8)
+        environ[_REQUEST_ID] = known
+    return known
+
+
+def leave(environ: Environ, guard: Guard, allowed: Allowed | None) -> None:
+    """Put down what `guard` decided, for decorators further in."""
+    environ[KEY] = {**environ.get(KEY, {}), guard: allowed}
+
+
+def guard_of(environ: Environ, guard: Guard | None) -> Guard | None:
+    """The guard to ask: the one given, else that of the innermost middleware, else None."""
+    guards: dict[Guard, Allowed | None] = environ.get(KEY, {})
+    return guard if guard is not None or not guards else list(guards)[-1]
+
+
+def allowed_by(environ: Environ, guard: Guard | None) -> Allowed | None:
+    """What the guard (else the innermost one) allowed; never another guard's entry."""
+    guards: dict[Guard, Allowed | None] = environ.get(KEY, {})
+    if guard is None:
+        return list(guards.values())[-1] if guards else None
+    return guards.get(guard)
+
+
+def authorize(
+    environ: Environ, requirement: Requirement, params: Params, guard: Guard | None, *, front: str
+) -> Allowed | Denied:
+    """Judge a handler's requirement on the identity of this request, established now if no middleware has."""
+    asked = guard_of(environ, guard)
+    if asked is None:
+        raise ConfigurationError("a handler requires an agent, but there is no GuardMiddleware and no guard= was given")
+    allowed = allowed_by(environ, asked)
+    if allowed is None or requirement.max_age is not None:
+        decision = asked.check(authorization(environ), requirement, params, query=query(environ))
+    else:
+        decision = asked.judge(allowed, requirement, params)
+    if isinstance(decision, Allowed):
+        leave(environ, asked, decision)
+    else:
+        environ.setdefault(_REFUSED, []).append(decision)
+    record(environ, asked, decision, phase="requirement", front=front)
+    return decision
+
+
+def refused_within(environ: Environ) -> Denied | None:
+    """The refusal of a decorator further in."""
+    refusals: list[Denied] = environ.get(_REFUSED, [])
+    return refusals[0] if refusals else None
+
+
+def record(environ: Environ, guard: Guard, decision: Allowed | Denied, *, phase: Phase, front: str) -> None:
+    if isinstance(decision, Allowed) and not guard.recording:
+        return
+    guard.record(
+        decision,
+        phase=phase,
+        front=front,
+        method=method(environ),
+        path=path(environ),
+        request_id=request_id(environ),
+    )
+
+
+def headers(environ: Environ, denied: Denied) -> list[tuple[str, str]]:
+    """The headers of a refusal, the request id and the length of its body among them."""
+    titled = [(name.title().replace("Www-", "WWW-"), value) for name, value in denied.headers]
+    return [*titled, ("Content-Length", str(len(denied.body))), ("X-Request-ID", request_id(environ))]
+
+
+def refuse(denied: Denied, environ: Environ, start_response: StartResponse) -> list[bytes]:
+    """Answer with a refusal."""
+    start_response(f"{denied.status} {_PHRASES[denied.status]}", headers(environ, denied))
+    return [] if method(environ) == "HEAD" else [denied.body]
+
+
+_PHRASES: Final = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 503: "Service Unavailable"}

@@ -1,0 +1,247 @@
+"""The guard: settings in, decisions out. Everything else in the package feeds it or translates what it says."""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from agentwrit_guard.core.bearer import token_in_query
+from agentwrit_guard.core.cache import IdentityCache, Instant, TokenHash
+from agentwrit_guard.core.chain import has_loop
+from agentwrit_guard.core.decisions import Allowed, Denied, Phase, Reason
+from agentwrit_guard.core.engine import ANY_AGENT, Engine, Lookup
+from agentwrit_guard.core.requirements import Params, Requirement
+from agentwrit_guard.errors import BrokerUnavailable
+from agentwrit_guard.link import AsyncLink, Link
+from agentwrit_guard.records import Hook, Recorder
+from agentwrit_guard.settings import Settings
+from agentwrit_guard.transport import LinkOptions
+
+_NO_PARAMS: Final[Params] = {}
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Both clocks of a guard, in seconds. Give your own in tests; deadlines of broker calls keep the real one."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+
+    def now(self) -> Instant:
+        return Instant(self.monotonic(), self.wall())
+
+
+class Guard:
+    """Decides whether a request's bearer token is a valid agent's and whether it reaches what is asked for.
+
+    Every setting may also come from the environment (`Guard.from_env`) or Flask's config; see the settings page.
+    `cache_ttl` is how many seconds a revocation at the broker may go unseen (0 to 60, 0 asks every time),
+    `timeout` the whole of one broker call in seconds, `max_token_lifetime` the cap in seconds on `exp - iat` of any
+    token. `on_decision` is called with each `DecisionEvent`. ConfigurationError names a setting that cannot be used.
+
+    Threads and event loops may share one guard. Connections open on first use and after a fork anew.
+    """
+
+    def __init__(
+        self,
+        broker_url: str,
+        *,
+        audience: str | None = None,
+        issuer: str | None = None,
+        trust_domain: str | None = None,
+        principal_kinds: Sequence[str] = ("agent",),
+        cache_ttl: float = 5.0,
+        cache_size: int = 10_000,
+        timeout: float = 2.0,
+        max_token_lifetime: int = 3600,
+        max_in_flight: int = 32,
+        chain_loops: str = "allow",
+        realm: str = "agentwrit",
+        allow_http: bool = False,
+        ca_file: str | None = None,
+        client_cert: str | None = None,
+        client_key: str | None = None,
+        clock: Clock | None = None,
+        on_decision: Hook | None = None,
+    ) -> None:
+        settings = Settings(
+            broker_url=broker_url,
+            audience=audience,
+            issuer=issuer,
+            trust_domain=trust_domain,
+            principal_kinds=principal_kinds,  # type: ignore[arg-type]
+            cache_ttl=cache_ttl,
+            cache_size=cache_size,
+            timeout=timeout,
+            max_token_lifetime=max_token_lifetime,
+            max_in_flight=max_in_flight,
+            chain_loops=chain_loops,
+            realm=realm,
+            allow_http=allow_http,
+            ca_file=ca_file,
+            client_cert=client_cert,
+            client_key=client_key,
+        )
+        self._set_up(settings, clock, on_decision)
+
+    @classmethod
+    def from_env(cls, *, clock: Clock | None = None, on_decision: Hook | None = None, **settings: Any) -> Guard:
+        """A guard from the AGENTWRIT_ names of the environment as it is now; `settings` given here win."""
+        return cls.from_settings(Settings.from_env(**settings), clock=clock, on_decision=on_decision)
+
+    @classmethod
+    def from_settings(cls, settings: Settings, *, clock: Clock | None = None, on_decision: Hook | None = None) -> Guard:
+        guard = cls.__new__(cls)
+        guard._set_up(settings, clock, on_decision)
+        return guard
+
+    def _set_up(self, settings: Settings, clock: Clock | None, on_decision: Hook | None) -> None:
+        self.settings = settings
+        self._clock = clock or Clock()
+        options = LinkOptions(
+            settings.broker_url,
+            settings.timeout,
+            settings.max_in_flight,
+            settings.ca_file,
+            settings.client_cert,
+            settings.client_key,
+        )
+        self._link, self._alink = Link(options), AsyncLink(options)
+        policy = settings.policy
+        token_hash = TokenHash(settings.broker_url, repr(policy))
+        self._cache = IdentityCache(settings.cache_size, settings.cache_size)
+        self._engine = Engine(policy, self._cache, token_hash)
+        shown = {
+            name: str(getattr(settings, name)) for name in ("max_token_lifetime", "trust_domain", "principal_kinds")
+        }
+        self._recorder = Recorder(shown, self._clock.monotonic, (on_decision,) if on_decision else ())
+        _GUARDS.add(self)
+
+    def __repr__(self) -> str:
+        return f"Guard({self.settings.broker_url!r})"
+
+    @property
+    def realm(self) -> str:
+        return self.settings.realm
+
+    @property
+    def recording(self) -> bool:
+        """Whether decisions are logged or hooked at all; refusals are looked at in any case."""
+        return self._recorder.wanted
+
+    def decide(
+        self,
+        authorization: Sequence[bytes],
+        requirement: Requirement | None = None,
+        params: Params | None = None,
+        *,
+        query: bytes = b"",
+    ) -> Allowed | Denied | Lookup:
+        """Decide without waiting. A Lookup goes to `settle` or `asettle`.
+
+        `authorization` is the value of every Authorization header of the request, `requirement` None any valid
+        agent, `params` the route's parameters, `query` the query string, looked at only to refuse a second token.
+        """
+        if query and authorization and token_in_query(query):
+            return self._engine.refuse(Reason.CREDENTIALS_IN_QUERY)
+        return self._engine.decide(authorization, requirement or ANY_AGENT, params or _NO_PARAMS, self._clock.now())
+
+    def settle(self, lookup: Lookup) -> Allowed | Denied:
+        """Ask the broker, or join a call that is asking already, and decide. At most `timeout` seconds."""
+        started = self._clock.now()
+        try:
+            outcome = self._link.share(
+                lookup.key,
+                lambda: self._engine.validation(lookup, started),
+                now=started,
+                max_age=self._engine.max_age(lookup.requirement),
+            )
+        except BrokerUnavailable as fault:
+            outcome = self._engine.unavailable(fault)
+        return self._conclude(outcome, lookup)
+
+    async def asettle(self, lookup: Lookup) -> Allowed | Denied:
+        """As `settle`, without blocking the event loop (asyncio)."""
+        started = self._clock.now()
+        try:
+            outcome = await self._alink.share(
+                lookup.key,
+                lambda: self._engine.validation(lookup, started),
+                now=started,
+                max_age=self._engine.max_age(lookup.requirement),
+            )
+        except BrokerUnavailable as fault:
+            outcome = self._engine.unavailable(fault)
+        return self._conclude(outcome, lookup)
+
+    def check(
+        self,
+        authorization: Sequence[bytes],
+        requirement: Requirement | None = None,
+        params: Params | None = None,
+        *,
+        query: bytes = b"",
+    ) -> Allowed | Denied:
+        """`decide`, and `settle` if it comes to that."""
+        decision = self.decide(authorization, requirement, params, query=query)
+        return self.settle(decision) if isinstance(decision, Lookup) else decision
+
+    async def acheck(
+        self,
+        authorization: Sequence[bytes],
+        requirement: Requirement | None = None,
+        params: Params | None = None,
+        *,
+        query: bytes = b"",
+    ) -> Allowed | Denied:
+        """`decide`, and `asettle` if it comes to that."""
+        decision = self.decide(authorization, requirement, params, query=query)
+        return await self.asettle(decision) if isinstance(decision, Lookup) else decision
+
+    def judge(self, allowed: Allowed, requirement: Requirement, params: Params | None = None) -> Allowed | Denied:
+        """Judge a requirement on an identity that this guard let in a moment ago.
+
+        For a requirement with a `max_age` use `check` or `acheck`, which know how old the identity is.
+        """
+        return self._engine.judge(allowed, requirement, params or _NO_PARAMS, self._clock.now())
+
+    def record(
+        self, decision: Allowed | Denied, *, phase: Phase, front: str, method: str, path: str, request_id: str
+    ) -> None:
+        """Log one decision and tell the hook. Fronts call it once for each decision that they act on."""
+        self._recorder.decision(decision, phase=phase, front=front, method=method, path=path, request_id=request_id)
+
+    def close(self) -> None:
+        """Close the sync connections. Use after it opens new ones."""
+        self._link.close()
+
+    async def aclose(self) -> None:
+        """Close the sync connections, and those of the running event loop."""
+        self._link.close()
+        await self._alink.aclose()
+
+    def _conclude(self, outcome: Allowed | Denied, lookup: Lookup) -> Allowed | Denied:
+        if isinstance(outcome, Denied):
+            return outcome
+        if has_loop(outcome.principal.claims):
+            self._recorder.event(
+                "chain_loop", "an agent stands twice in a delegation chain; chain_loops='deny' refuses it"
+            )
+        return self._engine.judge(outcome, lookup.requirement, lookup.params, self._clock.now())
+
+
+_GUARDS: weakref.WeakSet[Guard] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for guard in list(_GUARDS):
+        guard._cache.reset()
+        guard._recorder.reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,138 @@
+"""What a guard tells its operator: one record a decision, and for those that a setting explains, how to mend it.
+
+Three kinds of output, none with token bytes. `agentwrit_guard.decisions` gets one INFO record for each decision,
+with the `DecisionEvent` as the record's attribute `decision`. `agentwrit_guard.events` gets security and
+configuration events (attribute `event`), and the explanations: a WARNING that names reason, setting and fix, so that
+it is seen under a plain server, at most one a reason in ten seconds. Hooks get the event; one that fails changes
+nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from agentwrit_guard.core.decisions import Allowed, DecisionEvent, Denied, Phase, Reason
+
+Hook = Callable[[DecisionEvent], None]
+
+decisions_log = logging.getLogger("agentwrit_guard.decisions")
+events_log = logging.getLogger("agentwrit_guard.events")
+
+EXPLAIN_EVERY: Final = 10.0
+
+_EXPLANATIONS: Final[Mapping[Reason, str]] = {
+    Reason.CREDENTIALS_IN_QUERY: "a request carried access_token in its query beside the header; send the header only",
+    Reason.LIFETIME_EXCEEDED: (
+        "lifetime {lifetime} s is over max_token_lifetime {max_token_lifetime}; mint shorter tokens, or raise it"
+    ),
+    Reason.NOT_YET_VALID: "token starts in the future by more than the leeway; compare the clocks of broker and API",
+    Reason.ISSUER_MISMATCH: "token's iss is not the configured issuer; set AA_ISSUER at the broker, or mend issuer=",
+    Reason.TRUST_DOMAIN_MISMATCH: "agent is of another trust domain than trust_domain={trust_domain}; mend the setting",
+    Reason.PRINCIPAL_KIND: "token is for a principal of kind {kind}; principal_kinds admits {principal_kinds}",
+    Reason.CHAIN_VIOLATION: "delegation chain is broken: {violation}; find out who signed this token",
+    Reason.CHAIN_LOOP: "an agent stands twice in the delegation chain and chain_loops is 'deny'",
+    Reason.UNUSABLE_IDENTIFIER: "identifier {value} cannot stand in {template}: it is outside the template's charset, "
+    "not the text of the path, or missing from the route; charset= admits other values",
+    Reason.DELEGATION_RULE: "token was delegated {depth} times, more than max_depth or delegated= of the route allow",
+    Reason.BROKER_UNAVAILABLE: "{message}; tokens not seen before get 503; check broker_url, ca_file and timeout",
+    Reason.CLAIMS_MISMATCH: "the broker answered with the claims of another token; check what stands between",
+}
+_AUDIENCE: Final[Mapping[str, str]] = {
+    "none": "token has no aud but audience is set; set AA_AUDIENCE at the broker or drop audience=",
+    "other": "token's aud lacks the configured audience; mend audience=, or AA_AUDIENCE at the broker",
+}
+_EVENTS: Final[Mapping[Reason, str]] = {
+    Reason.CHAIN_VIOLATION: "chain_violation",
+    Reason.CLAIMS_MISMATCH: "claims_mismatch",
+    Reason.LIFETIME_EXCEEDED: "lifetime_exceeded",
+    Reason.BROKER_UNAVAILABLE: "broker_unavailable",
+}
+
+
+class Recorder:
+    """`settings` are the values that explanations may name; `monotonic` paces them."""
+
+    def __init__(self, settings: Mapping[str, str], monotonic: Callable[[], float], hooks: tuple[Hook, ...]) -> None:
+        self._settings = settings
+        self._monotonic = monotonic
+        self._hooks = hooks
+        self.reset()
+
+    def reset(self) -> None:
+        """Start pacing anew, with a new lock (for a forked child)."""
+        self._explained: dict[Reason, float] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody listens, so that an event is worth making."""
+        return bool(self._hooks) or decisions_log.isEnabledFor(logging.INFO)
+
+    def decision(
+        self, decision: Allowed | Denied, *, phase: Phase, front: str, method: str, path: str, request_id: str
+    ) -> None:
+        if isinstance(decision, Denied):
+            self.explain(decision)
+        if not self.wanted:
+            return
+        event = _event(decision, phase, front, method, path, request_id)
+        if decisions_log.isEnabledFor(logging.INFO):
+            decisions_log.info(
+                "%s %s %s %s: %s", event.outcome, event.status, event.method, ascii(event.path), event.reason,
+                extra={"decision": event},
+            )  # fmt: skip
+        for hook in self._hooks:
+            try:
+                hook(event)
+            except Exception as error:
+                events_log.error("decision hook failed: %s", type(error).__name__, extra={"event": "hook_failed"})
+
+    def explain(self, denied: Denied) -> None:
+        """Warn of a refusal that a setting or a fault explains."""
+        reason = denied.reason
+        if reason is Reason.AUDIENCE_MISMATCH:
+            text = _AUDIENCE[denied.detail.get("aud", "other")]
+        elif reason in _EXPLANATIONS:
+            text = _EXPLANATIONS[reason]
+        else:
+            return
+        if self._paced(reason):
+            values = {name: ascii(value) for name, value in denied.detail.items()}
+            if "message" in values:
+                values["message"] = denied.detail["message"]
+            line = text.format_map({**self._settings, **values})
+            events_log.warning(
+                "%s: %s", reason.code, line, extra={"event": _EVENTS.get(reason, "refused"), "reason": reason.code}
+            )
+
+    def event(self, name: str, text: str) -> None:
+        events_log.warning("%s: %s", name, text, extra={"event": name})
+
+    def _paced(self, reason: Reason) -> bool:
+        now = self._monotonic()
+        with self._lock:
+            last = self._explained.get(reason)
+            if last is not None and now - last < EXPLAIN_EVERY:
+                return False
+            self._explained[reason] = now
+            return True
+
+
+def _event(
+    decision: Allowed | Denied, phase: Phase, front: str, method: str, path: str, request_id: str
+) -> DecisionEvent:
+    if isinstance(decision, Denied):
+        return DecisionEvent(
+            "denied", decision.reason.code, decision.status, phase, front, method, path, request_id, decision.source,
+            required=decision.required, missing=decision.missing, detail=decision.detail,
+        )  # fmt: skip
+    claims = decision.principal.claims
+    return DecisionEvent(
+        "allowed", "ok", 200, phase, front, method, path, request_id, decision.source,
+        agent_id=claims.sub, task_id=claims.task_id, depth=len(claims.delegation_chain),
+        jti_hash=hashlib.sha256(claims.jti.encode()).hexdigest()[:12],
+    )  # fmt: skip

@@ -1,0 +1,114 @@
+"""WSGI middleware: every request needs a valid agent unless the perimeter says otherwise."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from agentwrit_guard import environ as wsgienviron
+from agentwrit_guard.core.bearer import refuse
+from agentwrit_guard.core.decisions import Allowed, Denied, Reason
+from agentwrit_guard.core.engine import Lookup
+from agentwrit_guard.core.requirements import Shortfall
+from agentwrit_guard.environ import Environ, StartResponse, WSGIApp
+from agentwrit_guard.errors import ConfigurationError, ScopeRequired
+from agentwrit_guard.guard import Guard
+from agentwrit_guard.perimeter import Others, Perimeter
+
+__all__ = ["GuardMiddleware"]
+
+
+class GuardMiddleware:
+    """Guards a WSGI app, whatever framework it is of. Options as for the ASGI middleware.
+
+    The app finds what was decided in `environ["agentwrit_guard"][guard]`.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApp,
+        guard: Guard,
+        *,
+        public: Iterable[str] = (),
+        protect: Iterable[str] | None = None,
+        others: Others = "refuse",
+        allow_preflight: bool = False,
+    ) -> None:
+        _check_app(app)
+        if not isinstance(guard, Guard):
+            raise ConfigurationError(f"guard must be a Guard, got {type(guard).__name__}")
+        self.app = app
+        self.guard = guard
+        self._perimeter = Perimeter(public, protect, others, allow_preflight)
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        decision = self._decide(environ)
+        if isinstance(decision, Denied):
+            return wsgienviron.refuse(decision, environ, start_response)
+        wsgienviron.leave(environ, self.guard, decision)
+        return self._pass(environ, start_response)
+
+    def _decide(self, environ: Environ) -> Allowed | Denied | None:
+        method = wsgienviron.method(environ)
+        if not self._perimeter.judges(method, wsgienviron.path(environ)):
+            return None
+        if self._perimeter.allows_preflight(
+            method, "HTTP_ORIGIN" in environ, "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
+        ):
+            return None
+        authorization = wsgienviron.authorization(environ)
+        decision = self.guard.decide(authorization, query=wsgienviron.query(environ))
+        if isinstance(decision, Lookup):
+            decision = self.guard.settle(decision)
+        elif isinstance(decision, Denied) and self._perimeter.passes(authorization):
+            return None
+        wsgienviron.record(environ, self.guard, decision, phase="middleware", front="wsgi")
+        return decision
+
+    def _pass(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Run the app. What a decorator refuses is answered from here, so that no error handler of the app can turn
+        it into something else (threats R-15)."""
+        started = False
+
+        def guarded_start(*args: Any, **kwargs: Any) -> Callable[[bytes], Any]:
+            nonlocal started
+            started = True
+            if wsgienviron.refused_within(environ) is not None:
+                return lambda _: None
+            write: Callable[[bytes], Any] = start_response(*args, **kwargs)
+            return write
+
+        try:
+            body = self.app(environ, guarded_start)
+        except ScopeRequired as error:
+            if started:
+                raise
+            denied = refuse(
+                Reason.INSUFFICIENT_SCOPE, self.guard.realm, shortfall=Shortfall(error.scopes, error.missing)
+            )
+            wsgienviron.record(environ, self.guard, denied, phase="requirement", front="wsgi")
+            return wsgienviron.refuse(denied, environ, start_response)
+        refused = wsgienviron.refused_within(environ)
+        if refused is None:
+            return body
+        close = getattr(body, "close", None)
+        if close is not None:
+            close()
+        return wsgienviron.refuse(refused, environ, start_response)
+
+
+def _check_app(app: object) -> None:
+    """Refuse an ASGI app: it would be called with WSGI's arguments at the first request, and fail there."""
+    if not callable(app):
+        raise ConfigurationError(f"app must be a WSGI app, got {type(app).__name__}")
+    try:
+        inspect.signature(app).bind(None, None)
+    except TypeError:
+        raise ConfigurationError(
+            "app does not take (environ, start_response); for an ASGI app use agentwrit_guard.asgi.GuardMiddleware"
+        ) from None
+    except ValueError:
+        return
+    if inspect.iscoroutinefunction(app):
+        raise ConfigurationError("app is a coroutine function; use agentwrit_guard.asgi.GuardMiddleware")
