@@ -88,11 +88,16 @@ def authorize(
         decision = asked.check(authorization(environ), requirement, params, query=query(environ))
     else:
         decision = asked.judge(allowed, requirement, params)
+    return settled(environ, asked, decision, front=front)
+
+
+def settled(environ: Environ, guard: Guard, decision: Allowed | Denied, *, front: str) -> Allowed | Denied:
+    """Record a handler's decision; a refusal binds the middleware whatever the app makes of it."""
     if isinstance(decision, Allowed):
-        leave(environ, asked, decision)
+        leave(environ, guard, decision)
     else:
         environ.setdefault(_REFUSED, []).append(decision)
-    record(environ, asked, decision, phase="requirement", front=front)
+    record(environ, guard, decision, phase="requirement", front=front)
     return decision
 
 

@@ -14,10 +14,11 @@ import abc
 import asyncio
 import concurrent.futures
 import os
+import ssl
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -227,7 +228,7 @@ class AsyncLink(_Runner):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await here.client.aclose()
+        await here.keeper.aclose()
 
     def _reset(self) -> None:
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Here] = weakref.WeakKeyDictionary()
@@ -236,9 +237,7 @@ class AsyncLink(_Runner):
         loop = asyncio.get_running_loop()
         here = self._loops.get(loop)
         if here is None:
-            transport = httpx.AsyncHTTPTransport(verify=self._tls, limits=self._limits, trust_env=False)
-            client = httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=False)
-            here = self._loops[loop] = _Here(client, {})
+            here = self._loops[loop] = _Here(_keep(self._tls, self._limits), {})
         return here
 
     async def _drive(self, flow: Flow[T], deadline: float) -> T:
@@ -266,7 +265,10 @@ class AsyncLink(_Runner):
             raise self._fault(error) from None
 
     async def _fetch(self, request: BrokerRequest) -> BrokerReply:
-        async with self._here().client.stream(**self._arguments(request), timeout=None) as response:
+        here = self._here()
+        if here.client is None:
+            here.client = await here.keeper.__anext__()
+        async with here.client.stream(**self._arguments(request), timeout=None) as response:
             chunks = []
             size = 0
             async for chunk in _uncoded(response).aiter_raw():
@@ -279,8 +281,17 @@ class AsyncLink(_Runner):
 class _Here:
     """What one event loop has opened."""
 
-    client: httpx.AsyncClient
+    keeper: AsyncGenerator[httpx.AsyncClient, None]
     calls: dict[bytes, _Call[asyncio.Task[Any]]]
+    client: httpx.AsyncClient | None = None
+
+
+async def _keep(tls: ssl.SSLContext, limits: httpx.Limits) -> AsyncGenerator[httpx.AsyncClient, None]:
+    """Holds a client open. A loop that shuts down closes its generators, so that none of its sockets outlives it,
+    whether anyone called `aclose` or not: test clients run a loop for each request."""
+    transport = httpx.AsyncHTTPTransport(verify=tls, limits=limits, trust_env=False)
+    async with httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=False) as client:
+        yield client
 
 
 def _forget(calls: dict[bytes, _Call[asyncio.Task[Any]]], key: bytes, call: _Call[asyncio.Task[Any]]) -> None:

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, ParamSpec, TypeVar, cast
 
-from fastapi import Security
+from fastapi import Depends, Security
 from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
@@ -47,6 +47,8 @@ R = TypeVar("R")
 
 _AGENT = "agentwrit_agent"
 _CONNECTION = "agentwrit_connection"
+_GATE = "agentwrit_gate"
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
 class AgentRefused(HTTPException):
@@ -166,26 +168,48 @@ def _requires(requirement: Requirement, guard: Guard | None) -> Callable[[Callab
         if inspect.isclass(handler):
             raise ConfigurationError(f"requires_scope goes on a handler, not on the class {handler.__name__}")
         guarded = _wrap(handler, requirement, guard)
-        guarded.__signature__ = _signature(handler, requirement, security)  # type: ignore[attr-defined]
+        extra = _extra(requirement, security)
+        if inspect.isasyncgenfunction(handler) or inspect.isgeneratorfunction(handler):
+            gate = Depends(_gate(handler, requirement, guard, extra))
+            extra = [*extra, inspect.Parameter(_GATE, _KEYWORD, annotation=Annotated[None, gate])]
+        guarded.__signature__ = _signature(handler, extra)  # type: ignore[attr-defined]
         return cast("Callable[P, R]", guarded)
 
     return decorate
 
 
-def _signature(handler: Callable[..., Any], requirement: Requirement, security: AgentSecurity) -> inspect.Signature:
-    """The handler's own, and the two arguments that the wrapper needs."""
+def _extra(requirement: Requirement, security: AgentSecurity) -> list[inspect.Parameter]:
+    """The arguments that a wrapper needs beside the handler's own."""
     scopes = [_Declared(text, requirement) for text in requirement.scopes]
-    extra = [
+    return [
         inspect.Parameter(_AGENT, _KEYWORD, annotation=Annotated[Principal, Security(security, scopes=scopes)]),
         inspect.Parameter(_CONNECTION, _KEYWORD, annotation=HTTPConnection),
     ]
-    own = list(inspect.signature(handler).parameters.values())
-    rest = [parameter for parameter in own if parameter.kind is inspect.Parameter.VAR_KEYWORD]
-    named = [parameter for parameter in own if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
-    return inspect.signature(handler).replace(parameters=[*named, *extra, *rest])
 
 
-_KEYWORD = inspect.Parameter.KEYWORD_ONLY
+def _signature(handler: Callable[..., Any], extra: list[inspect.Parameter]) -> inspect.Signature:
+    own = inspect.signature(handler)
+    parameters = list(own.parameters.values())
+    rest = [parameter for parameter in parameters if parameter.kind is inspect.Parameter.VAR_KEYWORD]
+    return own.replace(parameters=[*parameters[: len(parameters) - len(rest)], *extra, *rest])
+
+
+def _gate(
+    handler: Callable[..., Any], requirement: Requirement, guard: Guard | None, extra: list[inspect.Parameter]
+) -> Callable[..., Any]:
+    """A dependency that judges before the response of a generator starts, on the values that it will receive: it
+    declares the same path parameters, so that they are converted in the same way."""
+
+    async def gate(**values: Any) -> None:
+        conn: HTTPConnection = values.pop(_CONNECTION)
+        denied = _judge(conn, values.pop(_AGENT), requirement, guard, values)
+        if denied is not None:
+            raise _refused(conn, denied)
+
+    own = inspect.signature(handler, eval_str=True).parameters.values()
+    same = [parameter.replace(kind=_KEYWORD) for parameter in own if parameter.name in requirement.variables]
+    gate.__signature__ = inspect.Signature([*same, *extra])  # type: ignore[attr-defined]
+    return gate
 
 
 def _wrap(handler: Callable[..., Any], requirement: Requirement, guard: Guard | None) -> Callable[..., Any]:
@@ -193,6 +217,7 @@ def _wrap(handler: Callable[..., Any], requirement: Requirement, guard: Guard | 
 
     def judged(kwargs: dict[str, Any]) -> tuple[HTTPConnection, Denied | None]:
         conn: HTTPConnection = kwargs.pop(_CONNECTION)
+        kwargs.pop(_GATE, None)
         return conn, _judge(conn, kwargs.pop(_AGENT), requirement, guard, kwargs)
 
     @functools.wraps(handler)

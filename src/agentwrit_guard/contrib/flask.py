@@ -169,5 +169,5 @@ def _response(denied: Denied) -> Response:
 
 def _scope_required(guard: Guard, error: ScopeRequired) -> Response:
     denied = refuse(Reason.INSUFFICIENT_SCOPE, guard.realm, shortfall=Shortfall(error.scopes, error.missing))
-    wsgienviron.record(request.environ, guard, denied, phase="requirement", front="flask")
+    wsgienviron.settled(request.environ, guard, denied, front="flask")
     return _response(denied)

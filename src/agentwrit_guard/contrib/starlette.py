@@ -65,7 +65,7 @@ def requires_any_scope(
 
 def denial(conn: HTTPConnection, denied: Denied) -> Response:
     """A refusal as a response of this framework."""
-    response = Response(denied.body, denied.status)
+    response = Response(b"" if conn.scope.get("method") == "HEAD" else denied.body, denied.status)
     response.raw_headers = asgiscope.raw_headers(conn.scope, denied)
     return response
 

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tests.kit.clock import MovableClock
+from tests.kit.stub import StubBroker
+
+from agentwrit_guard import Guard
+
+
+@pytest.fixture
+def broker() -> Iterator[StubBroker]:
+    with StubBroker() as stub:
+        yield stub
+
+
+@pytest.fixture
+def guard(broker: StubBroker) -> Iterator[Guard]:
+    made = Guard(broker.url, clock=MovableClock().clock)
+    yield made
+    made.close()
