@@ -19,8 +19,8 @@ from agentwrit_guard.core.decisions import Allowed, DecisionEvent, Denied, Phase
 
 Hook = Callable[[DecisionEvent], None]
 
-decisions_log = logging.getLogger("agentwrit_guard.decisions")
-events_log = logging.getLogger("agentwrit_guard.events")
+decisions_log: logging.Logger = logging.getLogger("agentwrit_guard.decisions")
+events_log: logging.Logger = logging.getLogger("agentwrit_guard.events")
 
 EXPLAIN_EVERY: Final = 10.0
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar, cast
 
 from fastapi import Depends, Security
 from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
+from fastapi.openapi.models import SecurityBase as SecurityModel
 from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
 from starlette.exceptions import HTTPException
@@ -68,8 +69,8 @@ class AgentSecurity(SecurityBase):
 
     def __init__(self, guard: Guard | None = None) -> None:
         self.guard = guard
-        self.model = HTTPBearerModel(bearerFormat="JWT")
-        self.scheme_name = "AgentWrit"
+        self.model: SecurityModel = HTTPBearerModel(bearerFormat="JWT")
+        self.scheme_name: str = "AgentWrit"
 
     async def __call__(self, conn: HTTPConnection, security_scopes: SecurityScopes) -> Principal:
         requirement = _requirement(tuple(security_scopes.scopes))
@@ -89,8 +90,8 @@ class OptionalAgentSecurity(SecurityBase):
 
     def __init__(self, guard: Guard | None = None) -> None:
         self.guard = guard
-        self.model = HTTPBearerModel(bearerFormat="JWT")
-        self.scheme_name = "AgentWrit"
+        self.model: SecurityModel = HTTPBearerModel(bearerFormat="JWT")
+        self.scheme_name: str = "AgentWrit"
         self._perimeter = Perimeter(others="pass")
 
     async def __call__(self, conn: HTTPConnection) -> Principal | None:
@@ -108,8 +109,8 @@ class OptionalAgentSecurity(SecurityBase):
         return decision.principal
 
 
-agent_security = AgentSecurity()
-optional_agent = OptionalAgentSecurity()
+agent_security: AgentSecurity = AgentSecurity()
+optional_agent: OptionalAgentSecurity = OptionalAgentSecurity()
 
 CurrentAgent = Annotated[Principal, Security(agent_security)]
 OptionalAgent = Annotated[Principal | None, Security(optional_agent)]

@@ -83,7 +83,7 @@ def _principal() -> Principal | None:
     return None if allowed is None else allowed.principal
 
 
-current_agent = cast("Principal", LocalProxy(_principal))
+current_agent: Principal = cast("Principal", LocalProxy(_principal))
 """The agent of this request; falsy where there is none."""
 
 

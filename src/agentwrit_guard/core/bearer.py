@@ -67,6 +67,15 @@ def parse_authorization(entries: Sequence[bytes]) -> Token | Reason:
     return Reason.NO_CREDENTIALS
 
 
+def plain_bearer(entries: Sequence[bytes]) -> bytes | None:
+    """What stands behind `Bearer ` in the one entry, unchecked: good only to recognise a token seen before."""
+    if len(entries) == 1:
+        value = entries[0]
+        if value.startswith(b"Bearer ") and len(value) <= _MAX_VALUE:
+            return value[7:]
+    return None
+
+
 def is_foreign(entries: Sequence[bytes]) -> bool:
     """Whether the credentials are plainly not a bearer's: none, or one entry of another scheme, commas and all."""
     if not entries:

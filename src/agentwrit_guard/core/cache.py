@@ -9,6 +9,7 @@ rejected live in a store of their own, so that strangers cannot evict agents.
 from __future__ import annotations
 
 import hashlib
+import math
 import secrets
 import threading
 from typing import Final, NamedTuple
@@ -28,8 +29,10 @@ class Instant(NamedTuple):
 
     def age(self, now: Instant) -> float:
         """Seconds since this moment, by the clock that says more; infinite if the wall clock has run backwards."""
-        wall = now.wall - self.wall
-        return max(now.monotonic - self.monotonic, wall) if wall >= 0 else float("inf")
+        monotonic, wall = now[0] - self[0], now[1] - self[1]
+        if wall < 0:
+            return math.inf
+        return wall if wall > monotonic else monotonic
 
 
 class Identity(NamedTuple):
@@ -54,8 +57,8 @@ class TokenHash:
             state.update(len(data).to_bytes(8, "big") + data)
         self._key = state.digest()
 
-    def __call__(self, token: str) -> bytes:
-        return hashlib.blake2b(token.encode(), key=self._key, digest_size=32).digest()
+    def __call__(self, token: bytes) -> bytes:
+        return hashlib.blake2b(token, key=self._key, digest_size=32).digest()
 
 
 class IdentityCache:
@@ -73,7 +76,10 @@ class IdentityCache:
 
     def get(self, key: bytes) -> Identity | None:
         with self._lock:
-            return self._identities.get(key)
+            try:
+                return self._identities[key]
+            except KeyError:
+                return None
 
     def put(self, key: bytes, identity: Identity) -> None:
         """Keep an identity, unless the one held was confirmed by a call that started later."""

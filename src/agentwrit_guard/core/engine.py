@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from agentwrit_guard.core.bearer import Token, parse_authorization, refuse
+from agentwrit_guard.core.bearer import Token, parse_authorization, plain_bearer, refuse
 from agentwrit_guard.core.cache import Identity, IdentityCache, Instant, TokenHash
 from agentwrit_guard.core.chain import chain_violation, has_loop
 from agentwrit_guard.core.claims import AgentClaims, Principal, agent_domain, parse_claims, principal_kind
@@ -65,17 +65,21 @@ class Engine:
     def decide(
         self, entries: Sequence[bytes], requirement: Requirement, params: Params, now: Instant
     ) -> Allowed | Denied | Lookup:
+        spelt = plain_bearer(entries)
+        if spelt is not None:
+            # An identity is only ever kept under the hash of a well-formed token: bytes that hash to one are that
+            # token, and need no second look.
+            decision = self._recall(self._hash(spelt), requirement, params, now)
+            if decision is not None:
+                return decision
         token = parse_authorization(entries)
         if isinstance(token, Reason):
             return self.refuse(token)
-        key = self._hash(token.reveal())
-        identity = self._cache.get(key)
-        if identity is not None:
-            if now.wall >= identity.allowed.principal.claims.exp:
-                return self.refuse(Reason.EXPIRED, source="cache")
-            if identity.started.age(now) < self.max_age(requirement):
-                return self.judge(identity.allowed, requirement, params, now)
-        elif self._cache.rejected(key, now):
+        key = self._hash(token.reveal().encode())
+        decision = self._recall(key, requirement, params, now)
+        if decision is not None:
+            return decision
+        if self._cache.rejected(key, now):
             return self.refuse(Reason.REJECTED_BY_BROKER, source="cache")
         return self._inspect(token, key, requirement, params, now)
 
@@ -86,11 +90,11 @@ class Engine:
 
     def judge(self, allowed: Allowed, requirement: Requirement, params: Params, now: Instant) -> Allowed | Denied:
         """Whether an identity satisfies a requirement now. Its age has been looked at already."""
-        claims = allowed.principal.claims
-        if now.wall >= claims.exp:
+        if now.wall >= allowed.principal.claims.exp:
             return self.refuse(Reason.EXPIRED, source=allowed.source)
-        denied = judge(allowed, requirement, params, self._policy.realm)
-        return allowed if denied is None else denied
+        if requirement is ANY_AGENT:
+            return allowed
+        return judge(allowed, requirement, params, self._policy.realm) or allowed
 
     def validation(self, lookup: Lookup, started: Instant) -> Flow[Allowed | Denied]:
         """One broker call for a token: the identity that it confirms, cached, or why there is none.
@@ -131,6 +135,15 @@ class Engine:
         source: str = "guard",
     ) -> Denied:
         return refuse(reason, self._policy.realm, retry_after=retry_after, detail=detail, source=source)
+
+    def _recall(self, key: bytes, requirement: Requirement, params: Params, now: Instant) -> Allowed | Denied | None:
+        """What a cached identity comes to; None without one that is young enough."""
+        identity = self._cache.get(key)
+        if identity is None:
+            return None
+        if now.wall < identity.allowed.principal.claims.exp and identity.started.age(now) >= self.max_age(requirement):
+            return None
+        return self.judge(identity.allowed, requirement, params, now)
 
     def _inspect(
         self, token: Token, key: bytes, requirement: Requirement, params: Params, now: Instant

@@ -41,8 +41,8 @@ class Problem(Exception):
         super().__init__(detail)
         self.status = status
         self.detail = detail
-        self.code = code or _CODES.get(status, "internal_error")
-        self.headers = dict(headers or {})
+        self.code: str = code or _CODES.get(status, "internal_error")
+        self.headers: dict[str, str] = dict(headers or {})
 
     def response(self, path: str, request_id: str) -> Response:
         """The problem body; `path` is the request's, without its query."""

@@ -26,7 +26,7 @@ class BrokerProtocol(H11Protocol):
 
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], faults: Faults) -> None:
         super().__init__(config, server_state, app_state)
-        self.logger = logging.getLogger("agentwrit_guard.devbroker")
+        self.logger: logging.Logger = logging.getLogger("agentwrit_guard.devbroker")
         # Requests are counted, not logged.
         self.access_log = False
         self._faults = faults

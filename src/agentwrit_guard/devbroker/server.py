@@ -63,10 +63,10 @@ class DevBroker:
         rate_limits: bool = True,
     ) -> None:
         settings = Settings(audience, issuer, trust_domain, max_ttl, admin_token_ttl, app_token_ttl, rate_limits)
-        self.admin_secret = secrets.token_hex(32) if admin_secret is None else admin_secret
-        self.calls = Calls()
+        self.admin_secret: str = secrets.token_hex(32) if admin_secret is None else admin_secret
+        self.calls: Calls = Calls()
         """Requests by path, as in `calls["/v1/token/validate"]`; `clear()` starts again."""
-        self.state = Broker(settings, self.admin_secret, clock or time.time)
+        self.state: Broker = Broker(settings, self.admin_secret, clock or time.time)
         """The stores behind the endpoints: for tests of the twin, not a stable interface."""
         self._faults = Faults()
         self._address = (host, port)

@@ -76,15 +76,15 @@ class Broker:
 
     def __init__(self, settings: Settings, admin_secret: str, clock: Callable[[], float]) -> None:
         self.settings = settings
-        self.lock = threading.RLock()
+        self.lock: threading.RLock = threading.RLock()
         self.clock = clock
-        self.signer = Signer()
-        self.audit = AuditLog()
-        self.metrics = Metrics()
+        self.signer: Signer = Signer()
+        self.audit: AuditLog = AuditLog()
+        self.metrics: Metrics = Metrics()
         self.apps: dict[str, App] = {}
         self.revoked: set[tuple[str, str]] = set()
-        self.admin_buckets = Buckets(rate=5, burst=10)
-        self.app_buckets = Buckets(rate=10 / 60, burst=3)
+        self.admin_buckets: Buckets = Buckets(rate=5, burst=10)
+        self.app_buckets: Buckets = Buckets(rate=10 / 60, burst=3)
         self._admin_digest = digest(admin_secret)
         self.restart()
 
@@ -94,8 +94,8 @@ class Broker:
             self.agents: set[str] = set()
             self.nonces: dict[str, Nonce] = {}
             self.launch_tokens: dict[bytes, LaunchToken] = {}
-            self.started_at = self.clock()
-            self.events_loaded = len(self.audit)
+            self.started_at: float = self.clock()
+            self.events_loaded: int = len(self.audit)
 
     def is_admin_secret(self, secret: str) -> bool:
         """Constant in time. A secret of more than 72 bytes never matches: the broker hashes with bcrypt."""

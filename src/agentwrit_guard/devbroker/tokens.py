@@ -101,9 +101,9 @@ class Signer:
     """The broker's one key: signs tokens and records, and says which tokens are its own."""
 
     def __init__(self, key: Ed25519PrivateKey | None = None) -> None:
-        self.private_key = key or Ed25519PrivateKey.generate()
+        self.private_key: Ed25519PrivateKey = key or Ed25519PrivateKey.generate()
         self.public_key: Ed25519PublicKey = self.private_key.public_key()
-        self.kid = thumbprint(self.public_key)
+        self.kid: str = thumbprint(self.public_key)
 
     def sign(self, claims: Claims) -> str:
         """The compact token of `claims`."""
