@@ -82,15 +82,15 @@ class GuardMiddleware:
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the app. What a decorator or dependency refuses is answered from here, so that no error handler of
         the app can turn it into something else (threats R-15)."""
+        refusals = asgiscope.refusals(scope)
         started = answered = False
 
         async def guarded_send(message: Message) -> None:
             nonlocal started, answered
             if not started:
-                denied = asgiscope.refused_within(scope)
-                if denied is not None:
+                if refusals:
                     answered = started = True
-                    await asgiscope.refuse(denied, scope, _nothing, send)
+                    await asgiscope.refuse(refusals[0], scope, _nothing, send)
                     return
                 started = True
             if not answered:

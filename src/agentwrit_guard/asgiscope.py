@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 from agentwrit_guard.core.decisions import Allowed, Denied, Phase
+from agentwrit_guard.core.engine import ANY_AGENT
 from agentwrit_guard.core.requirements import Params, Requirement
 from agentwrit_guard.errors import ConfigurationError
 from agentwrit_guard.guard import Guard
@@ -97,6 +98,9 @@ async def authorize(
         decision = await asked.acheck(authorization(scope), requirement, params, query=query)
     else:
         decision = asked.judge(allowed, requirement, params)
+        if decision is allowed and requirement == ANY_AGENT:
+            # Nothing was asked beyond what has been decided, and recorded, further out.
+            return decision
     return settled(scope, asked, decision, front=front)
 
 
@@ -118,15 +122,15 @@ def settled(scope: Scope, guard: Guard, decision: Allowed | Denied, *, front: st
     if isinstance(decision, Allowed):
         leave(scope, guard, decision)
     else:
-        scope.setdefault(_REFUSED, []).append(decision)
+        refusals(scope).append(decision)
     record(scope, guard, decision, phase="requirement", front=front)
     return decision
 
 
-def refused_within(scope: Scope) -> Denied | None:
-    """The refusal of a decorator or dependency further in."""
-    refusals: list[Denied] = scope.get(_REFUSED, [])
-    return refusals[0] if refusals else None
+def refusals(scope: Scope) -> list[Denied]:
+    """Where decorators and dependencies further in leave their refusals, even when they work on a copied scope."""
+    found: list[Denied] = scope.setdefault(_REFUSED, [])
+    return found
 
 
 def record(scope: Scope, guard: Guard, decision: Allowed | Denied, *, phase: Phase, front: str) -> None:

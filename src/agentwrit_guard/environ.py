@@ -96,15 +96,15 @@ def settled(environ: Environ, guard: Guard, decision: Allowed | Denied, *, front
     if isinstance(decision, Allowed):
         leave(environ, guard, decision)
     else:
-        environ.setdefault(_REFUSED, []).append(decision)
+        refusals(environ).append(decision)
     record(environ, guard, decision, phase="requirement", front=front)
     return decision
 
 
-def refused_within(environ: Environ) -> Denied | None:
-    """The refusal of a decorator further in."""
-    refusals: list[Denied] = environ.get(_REFUSED, [])
-    return refusals[0] if refusals else None
+def refusals(environ: Environ) -> list[Denied]:
+    """Where decorators further in leave their refusals, even when they work on a copied environ."""
+    found: list[Denied] = environ.setdefault(_REFUSED, [])
+    return found
 
 
 def record(environ: Environ, guard: Guard, decision: Allowed | Denied, *, phase: Phase, front: str) -> None:

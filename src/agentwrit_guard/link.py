@@ -108,6 +108,12 @@ if hasattr(os, "register_at_fork"):
 class Link(_Runner):
     """The sync runner. Threads may share it."""
 
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: dict[bytes, _Call[concurrent.futures.Future[Any]]] = {}
+        self._client: httpx.Client | None = None
+        self._pool: concurrent.futures.ThreadPoolExecutor | None = None
+
     def run(self, flow: Flow[T], *, timeout: float | None = None) -> T:
         """What the flow returns. The caller is free at the deadline, even while a name is still being resolved."""
         deadline = time.monotonic() + (self._options.timeout if timeout is None else timeout)
@@ -133,17 +139,11 @@ class Link(_Runner):
         """Close the connections. The next flow opens new ones."""
         with self._lock:
             client, workers = self._client, self._pool
-            self._reset()
+            self._client, self._pool, self._calls = None, None, {}
         if workers is not None:
             workers.shutdown(wait=False)
         if client is not None:
             client.close()
-
-    def _reset(self) -> None:
-        self._lock = threading.Lock()
-        self._calls: dict[bytes, _Call[concurrent.futures.Future[Any]]] = {}
-        self._client: httpx.Client | None = None
-        self._pool: concurrent.futures.ThreadPoolExecutor | None = None
 
     def _forget(self, key: bytes, call: _Call[concurrent.futures.Future[Any]]) -> None:
         with self._lock:
@@ -217,7 +217,13 @@ class AsyncLink(_Runner):
             calls[key] = call
             started = call
             task.add_done_callback(lambda _: _forget(calls, key, started))
-        return await asyncio.shield(call.pending)
+        try:
+            return await asyncio.shield(call.pending)
+        except asyncio.CancelledError:
+            if call.pending.cancelled():
+                # Not the caller was cancelled but the call: somebody closed the link under it.
+                raise BrokerUnavailable("closed", "the guard was closed while the broker was asked") from None
+            raise
 
     async def aclose(self) -> None:
         """Close what this event loop opened. The next flow opens anew."""

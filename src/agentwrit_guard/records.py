@@ -82,7 +82,7 @@ class Recorder:
         event = _event(decision, phase, front, method, path, request_id)
         if decisions_log.isEnabledFor(logging.INFO):
             decisions_log.info(
-                "%s %s %s %s: %s", event.outcome, event.status, event.method, ascii(event.path), event.reason,
+                "%s %s %a %a: %s", event.outcome, event.status, event.method, event.path, event.reason,
                 extra={"decision": event},
             )  # fmt: skip
         for hook in self._hooks:

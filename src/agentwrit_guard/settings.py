@@ -19,10 +19,8 @@ from agentwrit_guard.errors import ConfigurationError
 PREFIX: Final = "AGENTWRIT_"
 _KINDS: Final = ("agent", "app", "admin")
 _DOMAIN = re.compile(r"[a-z0-9._-]+")
-# Names under the same prefix that other parts read: the client, the commands, the tests, the Flask extension.
-_OTHERS: Final = frozenset(
-    ("CLIENT_ID", "CLIENT_SECRET", "ADMIN_SECRET", "VECTORS", "WIRE", "PUBLIC", "PROTECT", "OTHERS", "ALLOW_PREFLIGHT")
-)
+# Names under the same prefix that other parts read: the client, the commands, the tests.
+_OTHERS: Final = frozenset(("CLIENT_ID", "CLIENT_SECRET", "ADMIN_SECRET", "VECTORS", "WIRE"))
 
 _events = logging.getLogger("agentwrit_guard.events")
 

@@ -69,12 +69,13 @@ class GuardMiddleware:
     def _pass(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Run the app. What a decorator refuses is answered from here, so that no error handler of the app can turn
         it into something else (threats R-15)."""
+        refusals = wsgienviron.refusals(environ)
         started = False
 
         def guarded_start(*args: Any, **kwargs: Any) -> Callable[[bytes], Any]:
             nonlocal started
             started = True
-            if wsgienviron.refused_within(environ) is not None:
+            if refusals:
                 return lambda _: None
             write: Callable[[bytes], Any] = start_response(*args, **kwargs)
             return write
@@ -89,13 +90,12 @@ class GuardMiddleware:
             )
             wsgienviron.record(environ, self.guard, denied, phase="requirement", front="wsgi")
             return wsgienviron.refuse(denied, environ, start_response)
-        refused = wsgienviron.refused_within(environ)
-        if refused is None:
+        if not refusals:
             return body
         close = getattr(body, "close", None)
         if close is not None:
             close()
-        return wsgienviron.refuse(refused, environ, start_response)
+        return wsgienviron.refuse(refusals[0], environ, start_response)
 
 
 def _check_app(app: object) -> None:

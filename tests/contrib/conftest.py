@@ -3,10 +3,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.kit.clock import MovableClock
-from tests.kit.stub import StubBroker
 
 from agentwrit_guard import Guard
+from tests.kit.clock import MovableClock
+from tests.kit.stub import StubBroker
 
 
 @pytest.fixture

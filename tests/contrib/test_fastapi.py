@@ -13,8 +13,6 @@ from fastapi import APIRouter, Body, Depends, FastAPI, HTTPException, Path, Requ
 from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
-from tests.kit.stub import StubBroker, invalid
-from tests.kit.tokens import claims, token
 
 from agentwrit_guard import Guard, Principal
 from agentwrit_guard.contrib.fastapi import (
@@ -28,6 +26,8 @@ from agentwrit_guard.contrib.fastapi import (
 )
 from agentwrit_guard.core.claims import parse_claims
 from agentwrit_guard.errors import ConfigurationError
+from tests.kit.stub import StubBroker, invalid
+from tests.kit.tokens import claims, token
 
 
 def auth(*scopes: str, **changes: Any) -> dict[str, str]:

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from flask import Blueprint, Flask, g
 from flask.views import MethodView
-from tests.contrib.test_fastapi import auth
-from tests.kit.stub import StubBroker
-from tests.kit.tokens import AGENT
 
 from agentwrit_guard import Guard
 from agentwrit_guard.contrib.flask import FlaskGuard, current_agent, requires_any_scope, requires_scope
 from agentwrit_guard.errors import ConfigurationError
+from tests.contrib.test_fastapi import auth
+from tests.kit.stub import StubBroker
+from tests.kit.tokens import AGENT
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Host, Mount, Route, Router
 from starlette.testclient import TestClient
-from tests.contrib.test_fastapi import auth, status
 
 from agentwrit_guard import Guard
 from agentwrit_guard.contrib.starlette import GuardMiddleware, current_agent, requires_scope
 from agentwrit_guard.errors import ConfigurationError
+from tests.contrib.test_fastapi import auth, status
 
 
 class Upper(Convertor[str]):

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
+from agentwrit_guard import Guard
 from tests.kit.clock import MovableClock
 from tests.kit.fronts import FRONTS, Front
 from tests.kit.stub import StubBroker
-
-from agentwrit_guard import Guard
 
 
 @pytest.fixture

@@ -7,18 +7,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.fronts.expect import expect
-from tests.fronts.test_table import GOOD, bearer, get, raw
-from tests.kit.drivers import Request
-from tests.kit.fronts import FRONTS, WHOLE, Front
-from tests.kit.stub import StubBroker, invalid
-from tests.kit.tokens import b64, compact, header, sign, token
 
 from agentwrit_guard import Guard
 from agentwrit_guard.asgi import GuardMiddleware as ASGIGuard
 from agentwrit_guard.contrib.flask import FlaskGuard
 from agentwrit_guard.errors import ConfigurationError
 from agentwrit_guard.wsgi import GuardMiddleware as WSGIGuard
+from tests.fronts.expect import expect
+from tests.fronts.test_table import GOOD, bearer, get, raw
+from tests.kit.drivers import Request
+from tests.kit.fronts import FRONTS, WHOLE, Front
+from tests.kit.stub import StubBroker, invalid
+from tests.kit.tokens import b64, compact, header, sign, token
 
 Make = Callable[..., Front]
 PREFLIGHT = [("Origin", b"https://app.example"), ("Access-Control-Request-Method", b"GET")]

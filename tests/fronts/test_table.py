@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+
 from tests.fronts.expect import expect
 from tests.kit.clock import MovableClock
 from tests.kit.drivers import Request

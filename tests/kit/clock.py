@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from tests.kit.tokens import NOW
-
 from agentwrit_guard import Clock
+from tests.kit.tokens import NOW
 
 
 class MovableClock:

@@ -25,8 +25,6 @@ from starlette.applications import Starlette
 from starlette.requests import Request as StarletteRequest
 from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
-from tests.kit import drivers
-from tests.kit.drivers import Answer, Request
 
 from agentwrit_guard import Guard
 from agentwrit_guard.asgi import GuardMiddleware as ASGIGuard
@@ -34,6 +32,8 @@ from agentwrit_guard.contrib import fastapi as guard_fastapi
 from agentwrit_guard.contrib import flask as guard_flask
 from agentwrit_guard.contrib import starlette as guard_starlette
 from agentwrit_guard.wsgi import GuardMiddleware as WSGIGuard
+from tests.kit import drivers
+from tests.kit.drivers import Answer, Request
 
 PUBLIC = ("/health", "POST /hooks", "/public/")
 PLAIN_PATHS = ("/health", "/hooks", "/public/a")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from tests.vectors.folder import load
-
 from agentwrit_guard import Scope, scope_is_subset
 from agentwrit_guard.core.scopes import Grant
+from tests.vectors.folder import load
 
 CASES = load("scope_cover.json")["cases"]
 

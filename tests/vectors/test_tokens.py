@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+from agentwrit_guard import Allowed, Denied, Guard, all_of
+from agentwrit_guard.core.scopes import Scope
+from agentwrit_guard.errors import ConfigurationError
 from tests.kit.clock import MovableClock
 from tests.kit.drivers import Request
 from tests.kit.fronts import FRONTS
 from tests.kit.stub import StubBroker
 from tests.vectors.folder import load
-
-from agentwrit_guard import Allowed, Denied, Guard, all_of
-from agentwrit_guard.core.scopes import Scope
-from agentwrit_guard.errors import ConfigurationError
 
 RECORDED = load("tokens.json")
 META = RECORDED["meta"]

@@ -67,10 +67,10 @@ class FlaskGuard:
 
     def init_app(self, app: Flask) -> None:
         config = {key: value for key, value in app.config.items() if key.startswith(PREFIX)}
+        options = {name: config.pop(PREFIX + name.upper(), None) for name in _OPTIONS}
         guard = self._guard
         if guard is None:
             guard = Guard.from_settings(Settings.read({**os.environ, **config}, **self._settings))
-        options = {name: config.get(PREFIX + name.upper()) for name in _OPTIONS}
         options.update({name: value for name, value in self._options.items() if value is not None})
         given = {name: value for name, value in options.items() if value is not None}
         app.wsgi_app = GuardMiddleware(app.wsgi_app, guard, **given)  # type: ignore[method-assign]
