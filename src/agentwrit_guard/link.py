@@ -18,16 +18,16 @@ import ssl
 import threading
 import time
 import weakref
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import httpx
 
-from agentwrit_guard._version import __version__
 from agentwrit_guard.core.cache import Instant
-from agentwrit_guard.core.wire import MAX_REPLY, BrokerReply, BrokerRequest, Flow
+from agentwrit_guard.core.wire import BrokerReply, BrokerRequest, Flow
 from agentwrit_guard.errors import BrokerUnavailable
+from agentwrit_guard.exchange import Exchange, as_reply, bounded, closed, grown, uncoded
 from agentwrit_guard.transport import ClippedTransport, LinkOptions, clip, limits, tls_context
 
 T = TypeVar("T")
@@ -46,10 +46,11 @@ class _Call(Generic[T]):
 
 
 class _Runner(abc.ABC):
-    """What both runners do alike: the TLS context, request headers, faults by name."""
+    """What both runners have: options, TLS context, and a way to begin anew after a fork."""
 
     def __init__(self, options: LinkOptions) -> None:
         self._options = options
+        self._talk = Exchange(options)
         self._tls = tls_context(options)
         self._limits = limits(options)
         _LINKS.add(self)
@@ -58,39 +59,6 @@ class _Runner(abc.ABC):
     @abc.abstractmethod
     def _reset(self) -> None:
         """Forget sockets, threads and calls, without closing what a parent process still uses."""
-
-    def _arguments(self, request: BrokerRequest) -> dict[str, Any]:
-        headers = {
-            "accept": "application/json",
-            "accept-encoding": "identity",
-            "user-agent": self._options.user_agent or f"agentwrit-guard/{__version__}",
-        }
-        if request.body is not None:
-            headers["content-type"] = "application/json"
-        if request.bearer is not None:
-            headers["authorization"] = f"Bearer {request.bearer}"
-        return {
-            "method": request.method,
-            "url": self._options.base_url + request.path,
-            "content": request.body,
-            "headers": headers,
-        }
-
-    def _fault(self, error: Exception) -> BrokerUnavailable:
-        # The exception of the HTTP library holds the request, and that the token: name it, do not chain it.
-        name, base_url = type(error).__name__, self._options.base_url
-        if isinstance(error, httpx.TimeoutException):
-            return self._late()
-        if isinstance(error, httpx.ConnectError):
-            kind = "tls" if "SSL" in str(error) or "CERTIFICATE" in str(error) else "connect"
-            return BrokerUnavailable(kind, f"cannot connect to the broker at {base_url} ({error})")
-        retryable = isinstance(error, (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError))
-        return BrokerUnavailable(
-            "reset", f"the exchange with the broker at {base_url} broke off ({name})", retryable=retryable
-        )
-
-    def _late(self) -> BrokerUnavailable:
-        return BrokerUnavailable("timeout", f"the broker at {self._options.base_url} did not answer in time")
 
 
 _LINKS: weakref.WeakSet[_Runner] = weakref.WeakSet()
@@ -113,12 +81,13 @@ class Link(_Runner):
         self._calls: dict[bytes, _Call[concurrent.futures.Future[Any]]] = {}
         self._client: httpx.Client | None = None
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
+        self._opening = 0
 
     def run(self, flow: Flow[T], *, timeout: float | None = None) -> T:
         """What the flow returns. The caller is free at the deadline, even while a name is still being resolved."""
         deadline = time.monotonic() + (self._options.timeout if timeout is None else timeout)
         with self._lock:
-            pending = self._workers().submit(self._drive, flow, deadline)
+            pending = self._workers().submit(self._drive, flow, deadline, self._opening)
         return self._wait(pending, deadline)
 
     def share(self, key: bytes, start: Callable[[], Flow[T]], *, now: Instant, max_age: float) -> T:
@@ -128,7 +97,8 @@ class Link(_Runner):
             mine = call is None or not call.joinable(now, max_age)
             if call is None or mine:
                 deadline = time.monotonic() + self._options.timeout
-                call = _Call(self._workers().submit(self._drive, start(), deadline), now, deadline)
+                pending = self._workers().submit(self._drive, start(), deadline, self._opening)
+                call = _Call(pending, now, deadline)
                 self._calls[key] = call
         if mine:
             joined = call
@@ -140,6 +110,7 @@ class Link(_Runner):
         with self._lock:
             client, workers = self._client, self._pool
             self._client, self._pool, self._calls = None, None, {}
+            self._opening += 1
         if workers is not None:
             workers.shutdown(wait=False)
         if client is not None:
@@ -154,19 +125,19 @@ class Link(_Runner):
         try:
             return pending.result(max(0.0, deadline - time.monotonic()))
         except concurrent.futures.TimeoutError:
-            raise self._late() from None
+            raise self._talk.late() from None
 
     def _workers(self) -> concurrent.futures.ThreadPoolExecutor:
         if self._pool is None:
             self._pool = concurrent.futures.ThreadPoolExecutor(self._options.max_in_flight, "agentwrit-link")
         return self._pool
 
-    def _drive(self, flow: Flow[T], deadline: float) -> T:
+    def _drive(self, flow: Flow[T], deadline: float, opening: int) -> T:
         try:
             request = next(flow)
             while True:
                 try:
-                    reply = self._exchange(request, deadline)
+                    reply = self._exchange(request, deadline, opening)
                 except BrokerUnavailable as fault:
                     request = flow.throw(fault)
                 else:
@@ -177,19 +148,21 @@ class Link(_Runner):
         finally:
             flow.close()
 
-    def _exchange(self, request: BrokerRequest, deadline: float) -> BrokerReply:
+    def _exchange(self, request: BrokerRequest, deadline: float, opening: int) -> BrokerReply:
         remaining = deadline - time.monotonic()
         if remaining <= 0:
-            raise self._late()
+            raise self._talk.late()
         clip(deadline)
         try:
-            with self._opened().stream(**self._arguments(request), timeout=remaining) as response:
-                return _reply(response, b"".join(_bounded(_uncoded(response).iter_raw())))
+            with self._opened(opening).stream(**self._talk.arguments(request), timeout=remaining) as response:
+                return as_reply(response, b"".join(bounded(uncoded(response).iter_raw())))
         except (httpx.HTTPError, httpx.InvalidURL, OSError, RuntimeError) as error:
-            raise self._fault(error) from None
+            raise self._talk.fault(error) from None
 
-    def _opened(self) -> httpx.Client:
+    def _opened(self, opening: int) -> httpx.Client:
         with self._lock:
+            if opening != self._opening:
+                raise closed()
             if self._client is None:
                 self._client = httpx.Client(
                     transport=ClippedTransport(self._tls, self._limits),
@@ -222,7 +195,7 @@ class AsyncLink(_Runner):
         except asyncio.CancelledError:
             if call.pending.cancelled():
                 # Not the caller was cancelled but the call: somebody closed the link under it.
-                raise BrokerUnavailable("closed", "the guard was closed while the broker was asked") from None
+                raise closed() from None
             raise
 
     async def aclose(self) -> None:
@@ -266,21 +239,21 @@ class AsyncLink(_Runner):
         try:
             return await asyncio.wait_for(self._fetch(request), max(0.0, deadline - time.monotonic()))
         except asyncio.TimeoutError:
-            raise self._late() from None
+            raise self._talk.late() from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError, RuntimeError) as error:
-            raise self._fault(error) from None
+            raise self._talk.fault(error) from None
 
     async def _fetch(self, request: BrokerRequest) -> BrokerReply:
         here = self._here()
         if here.client is None:
             here.client = await here.keeper.__anext__()
-        async with here.client.stream(**self._arguments(request), timeout=None) as response:
+        async with here.client.stream(**self._talk.arguments(request), timeout=None) as response:
             chunks = []
             size = 0
-            async for chunk in _uncoded(response).aiter_raw():
-                size = _grown(size, chunk)
+            async for chunk in uncoded(response).aiter_raw():
+                size = grown(size, chunk)
                 chunks.append(chunk)
-            return _reply(response, b"".join(chunks))
+            return as_reply(response, b"".join(chunks))
 
 
 @dataclass
@@ -306,28 +279,3 @@ def _forget(calls: dict[bytes, _Call[asyncio.Task[Any]]], key: bytes, call: _Cal
     if not call.pending.cancelled():
         # Every caller may have gone: an error that nobody awaits is not worth asyncio's complaint.
         call.pending.exception()
-
-
-def _uncoded(response: httpx.Response) -> httpx.Response:
-    if response.headers.get("content-encoding", "identity").lower() != "identity":
-        raise BrokerUnavailable("encoding", "the broker's answer has a content encoding that was not asked for")
-    return response
-
-
-def _grown(size: int, chunk: bytes) -> int:
-    size += len(chunk)
-    if size > MAX_REPLY:
-        raise BrokerUnavailable("too_large", f"the broker's answer is over {MAX_REPLY} bytes")
-    return size
-
-
-def _bounded(chunks: Iterable[bytes]) -> Iterable[bytes]:
-    size = 0
-    for chunk in chunks:
-        size = _grown(size, chunk)
-        yield chunk
-
-
-def _reply(response: httpx.Response, body: bytes) -> BrokerReply:
-    headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
-    return BrokerReply(response.status_code, headers, body)

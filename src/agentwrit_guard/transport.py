@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import ssl
 import threading
 import time
+import weakref
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -95,8 +98,21 @@ class _ClippedStream(httpcore.NetworkStream):
 
 
 class _ClippedBackend(httpcore.SyncBackend):
+    """Knows the connections it made, so that a thread that waits on one can be woken."""
+
+    def __init__(self) -> None:
+        self._streams: weakref.WeakSet[httpcore.NetworkStream] = weakref.WeakSet()
+
     def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
-        return _ClippedStream(super().connect_tcp(*args, **kwargs))
+        stream = super().connect_tcp(*args, **kwargs)
+        self._streams.add(stream)
+        return _ClippedStream(stream)
+
+    def hang_up(self) -> None:
+        for stream in list(self._streams):
+            connection = stream.get_extra_info("socket")
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 class ClippedTransport(httpx.HTTPTransport):
@@ -104,13 +120,19 @@ class ClippedTransport(httpx.HTTPTransport):
 
     def __init__(self, tls: ssl.SSLContext, limits: httpx.Limits) -> None:
         super().__init__(verify=tls, limits=limits, trust_env=False)
+        self._backend = _ClippedBackend()
         self._pool = httpcore.ConnectionPool(
             ssl_context=tls,
             max_connections=limits.max_connections,
             max_keepalive_connections=limits.max_keepalive_connections,
             keepalive_expiry=limits.keepalive_expiry,
-            network_backend=_ClippedBackend(),
+            network_backend=self._backend,
         )
+
+    def close(self) -> None:
+        """Close every connection, also under a thread that is reading from it: closing alone would not wake it."""
+        self._backend.hang_up()
+        super().close()
 
 
 def _remaining(late: type[Exception]) -> float:

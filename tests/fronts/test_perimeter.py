@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable
 from typing import Any
 
+import fastapi
+import flask
 import pytest
 
 from agentwrit_guard import Guard
@@ -229,16 +232,10 @@ def test_the_callers_request_id_is_kept_only_if_harmless(make_front: Make, name:
     ],
 )
 def test_a_wrong_option_fails_at_start_up(middleware: Any, options: dict[str, Any], named: str) -> None:
-    import flask
-
     guard = Guard("http://127.0.0.1:9")
-    with pytest.raises(ConfigurationError, match="^.*" + __import__("re").escape(named)):
-        if middleware is FlaskGuard:
-            FlaskGuard(flask.Flask("x"), guard=guard, **options)
-        elif middleware is ASGIGuard:
-            ASGIGuard(_asgi_app, guard, **options)
-        else:
-            WSGIGuard(_wsgi_app, guard, **options)
+    app = {FlaskGuard: flask.Flask("x"), ASGIGuard: _asgi_app, WSGIGuard: _wsgi_app}[middleware]
+    with pytest.raises(ConfigurationError, match=re.escape(named)):
+        middleware(app, guard=guard, **options)
 
 
 async def _asgi_app(scope: Any, receive: Any, send: Any) -> None:
@@ -250,9 +247,6 @@ def _wsgi_app(environ: Any, start_response: Any) -> list[bytes]:
 
 
 def test_each_middleware_refuses_the_other_kind_of_app() -> None:
-    import fastapi
-    import flask
-
     guard = Guard("http://127.0.0.1:9")
     for wrong in (flask.Flask("x"), _wsgi_app, None):
         with pytest.raises(ConfigurationError):
