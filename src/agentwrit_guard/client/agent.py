@@ -1,0 +1,162 @@
+"""An agent that was created here: its token, its renewal, its end, and what it passes on."""
+
+from __future__ import annotations
+
+import contextlib
+from types import TracebackType
+from typing import TYPE_CHECKING, Generic
+
+from agentwrit_guard.client import flows
+from agentwrit_guard.client.answers import token_claims
+from agentwrit_guard.client.callers import AsyncCaller, C, Caller
+from agentwrit_guard.client.delegation import AsyncDelegatedToken, DelegatedToken, delegation, header
+from agentwrit_guard.client.shared import Shared
+from agentwrit_guard.client.values import Delegated
+from agentwrit_guard.core.wire import Flow
+from agentwrit_guard.errors import AgentWritError
+
+if TYPE_CHECKING:
+    from agentwrit_guard.client.app import App
+
+
+class _Agent(Generic[C]):
+    """Everything that agents decide: tokens change hands in flows, so that both kinds do it alike.
+
+    Invariant: a token that a renewal brings after the release was asked for is released as well.
+    """
+
+    def __init__(
+        self,
+        app: App[C],
+        agent_id: str,
+        access_token: str,
+        expires_in: int,
+        scope: list[str],
+        task_id: str,
+        orch_id: str,
+    ) -> None:
+        self._caller: C = app.caller
+        self.agent_id = agent_id
+        self.access_token = access_token
+        self.expires_in = expires_in
+        self.scope = scope
+        self.task_id = task_id
+        self.orch_id = orch_id
+        self._released = False
+        self._ended = False
+        self._renewing = Shared(self._renewal)
+        self._releasing = Shared(self._ending)
+
+    def __repr__(self) -> str:
+        state = " released" if self._released else ""
+        return f"<{type(self).__name__} {self.agent_id} scope={self.scope!r} expires_in={self.expires_in}{state}>"
+
+    @property
+    def expires_at(self) -> int:
+        """When the present token ends, in Unix seconds by the broker's clock."""
+        claims = token_claims(self.access_token)
+        if claims is None:
+            raise AgentWritError(f"the token of {self.agent_id} cannot be read")
+        return claims.exp
+
+    @property
+    def bearer_header(self) -> dict[str, str]:
+        """The header of a request made as this agent. Read it anew for each: a renewal changes it."""
+        return header(self._live())
+
+    def _live(self) -> str:
+        if self._released:
+            raise AgentWritError(f"agent {self.agent_id} is released")
+        return self.access_token
+
+    def _renewal(self) -> Flow[None]:
+        fresh = yield from flows.renew(self.agent_id, self._live())
+        self.access_token, self.expires_in = fresh.access_token, fresh.expires_in
+        if self._released:
+            yield from flows.release(fresh.access_token)
+
+    def _ending(self) -> Flow[None]:
+        if self._ended:
+            return
+        self._released = True
+        try:
+            yield from flows.release(self.access_token)
+        except BaseException:
+            self._released = False
+            raise
+        self._ended = True
+
+    def _passing_on(self, delegate_to: str, scope: list[str] | tuple[str, ...], ttl: int | None) -> Flow[Delegated]:
+        return delegation(self._live(), delegate_to, scope, ttl)
+
+
+class Agent(_Agent[Caller]):
+    """A registered agent, made by `AgentWritApp.create_agent`. Threads may share it.
+
+    `with agent:` releases it at the end; an error from the block comes first. `scope` and `expires_in` (seconds)
+    are what the token says. A token is not renewed by itself.
+    """
+
+    def renew(self) -> None:
+        """Change the token for a new one with the same lifetime. Concurrent calls make one renewal.
+
+        The old token is dead at once. If no answer came (TransportError), both may be lost: create a new agent.
+        """
+        self._live()
+        self._caller.once(self._renewing)
+
+    def release(self) -> None:
+        """End the token. Nothing happens if it has ended already; after an error it may be tried again."""
+        if not self._ended:
+            self._caller.once(self._releasing)
+
+    def delegate(
+        self, delegate_to: str, scope: list[str] | tuple[str, ...], *, ttl: int | None = None
+    ) -> DelegatedToken:
+        """A token for the agent `delegate_to` with scope that this one holds, for `ttl` seconds (the broker's 60).
+
+        AuthorizationError if the scope is wider or the chain too long, ProblemResponseError 404 if the broker does
+        not know the delegate (agents registered before its restart are forgotten). The broker does not bound `ttl`
+        by this agent's own time.
+        """
+        return DelegatedToken(*self._caller.run(self._passing_on(delegate_to, scope, ttl)), self._caller)
+
+    def __enter__(self) -> Agent:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with _second_to(error):
+            self.release()
+
+
+class AsyncAgent(_Agent[AsyncCaller]):
+    """As Agent, made by `AsyncAgentWritApp.create_agent`. A cancelled renewal or release is still carried through."""
+
+    async def renew(self) -> None:
+        self._live()
+        await self._caller.once(self._renewing)
+
+    async def release(self) -> None:
+        if not self._ended:
+            await self._caller.once(self._releasing)
+
+    async def delegate(
+        self, delegate_to: str, scope: list[str] | tuple[str, ...], *, ttl: int | None = None
+    ) -> AsyncDelegatedToken:
+        return AsyncDelegatedToken(*await self._caller.run(self._passing_on(delegate_to, scope, ttl)), self._caller)
+
+    async def __aenter__(self) -> AsyncAgent:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with _second_to(error):
+            await self.release()
+
+
+def _second_to(error: BaseException | None) -> contextlib.AbstractContextManager[None]:
+    """A release that fails must not hide the error which ended the block."""
+    return contextlib.nullcontext() if error is None else contextlib.suppress(AgentWritError)

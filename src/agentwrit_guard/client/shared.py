@@ -1,0 +1,36 @@
+"""A piece of work that concurrent callers do once, together."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from agentwrit_guard.core.wire import Flow
+
+T = TypeVar("T")
+
+
+class Shared(Generic[T]):
+    """`key` names the turn that is under way or next: whoever finds it in a link's calls joins that turn.
+
+    The turn ends inside the flow, before anyone has its outcome. So nobody who has seen one turn end, well or badly,
+    can join it again by asking before the link has cleared it away.
+    """
+
+    __slots__ = ("_name", "_start", "_turn")
+
+    def __init__(self, start: Callable[[], Flow[T]]) -> None:
+        self._start = start
+        self._name = secrets.token_bytes(16)
+        self._turn = 0
+
+    @property
+    def key(self) -> bytes:
+        return self._name + self._turn.to_bytes(8, "big")
+
+    def flow(self) -> Flow[T]:
+        try:
+            return (yield from self._start())
+        finally:
+            self._turn += 1
