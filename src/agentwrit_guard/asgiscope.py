@@ -55,11 +55,12 @@ def route_path(scope: Scope) -> str:
 def request_id(scope: Scope) -> str:
     """The caller's X-Request-ID if it is harmless and the only one, else one of our own. The same all request long."""
     known: str | None = scope.get(_REQUEST_ID)
-    if known is None:
-        given = [value for name, value in scope["headers"] if name.lower() == b"x-request-id"]
-        known = given[0].decode() if len(given) == 1 and _SANE_ID.fullmatch(given[0]) else secrets.token_hex(8)
-        scope[_REQUEST_ID] = known
-    return known
+    if known is not None:
+        return known
+    given = [value for name, value in scope["headers"] if name.lower() == b"x-request-id"]
+    chosen: str = given[0].decode() if len(given) == 1 and _SANE_ID.fullmatch(given[0]) else secrets.token_hex(8)
+    scope[_REQUEST_ID] = chosen
+    return chosen
 
 
 def leave(scope: Scope, guard: Guard, allowed: Allowed | None) -> None:

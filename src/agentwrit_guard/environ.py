@@ -50,11 +50,12 @@ def path(environ: Environ) -> str:
 def request_id(environ: Environ) -> str:
     """The caller's X-Request-ID if it is harmless, else one of our own. The same all request long."""
     known: str | None = environ.get(_REQUEST_ID)
-    if known is None:
-        given = environ.get("HTTP_X_REQUEST_ID", "")
-        known = given if _SANE_ID.fullmatch(given) else secrets.token_hex(8)
-        environ[_REQUEST_ID] = known
-    return known
+    if known is not None:
+        return known
+    given: str = environ.get("HTTP_X_REQUEST_ID", "")
+    chosen = given if _SANE_ID.fullmatch(given) else secrets.token_hex(8)
+    environ[_REQUEST_ID] = chosen
+    return chosen
 
 
 def leave(environ: Environ, guard: Guard, allowed: Allowed | None) -> None:

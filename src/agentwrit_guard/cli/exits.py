@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
-log = logging.getLogger("agentwrit_guard")
+log: logging.Logger = logging.getLogger("agentwrit_guard")
 
 
 class CommandError(Exception):

@@ -60,7 +60,7 @@ class Witness:
 
     def __init__(self) -> None:
         self._awaited = ""
-        self.source = "nobody"
+        self.source: str = "nobody"
 
     def await_request(self) -> str:
         """Forget the last request; the id for the next."""

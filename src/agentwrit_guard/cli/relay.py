@@ -35,7 +35,7 @@ class Relay:
         self._is_cut = False
         self._open: set[asyncio.WriteTransport] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self.url = ""
+        self.url: str = ""
 
     def cut(self) -> None:
         """Drop every connection, and all that come, without an answer."""

@@ -37,8 +37,8 @@ class _Agent(Generic[C]):
     ) -> None:
         self._caller: C = app.caller
         self.agent_id = agent_id
-        self.access_token = access_token
-        self.expires_in = expires_in
+        self.access_token: str = access_token
+        self.expires_in: int = expires_in
         self.scope = scope
         self.task_id = task_id
         self.orch_id = orch_id

@@ -40,7 +40,7 @@ class App(abc.ABC, Generic[C]):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Opens nothing yet. ConfigurationError names an argument that cannot be used."""
-        self.client_id = checks.text("client_id", client_id)
+        self.client_id: str = checks.text("client_id", client_id)
         secret = checks.text("client_secret", client_secret)
         options = link_options(
             broker_url,

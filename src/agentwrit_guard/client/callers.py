@@ -27,7 +27,7 @@ class _Base:
     """What both callers hold."""
 
     def __init__(self, options: LinkOptions, session: Session) -> None:
-        self.base_url = options.base_url
+        self.base_url: str = options.base_url
         self._timeout = options.timeout
         self._session = session
         self._login = Shared(session.login)
