@@ -210,12 +210,15 @@ class AsyncLink(_Runner):
         await here.keeper.aclose()
 
     def _reset(self) -> None:
-        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Here] = weakref.WeakKeyDictionary()
+        self._loops: dict[asyncio.AbstractEventLoop, _Here] = {}
 
     def _here(self) -> _Here:
         loop = asyncio.get_running_loop()
         here = self._loops.get(loop)
         if here is None:
+            # A loop that has ended closed what it opened; only its entry is left.
+            for ended in [other for other in list(self._loops) if other.is_closed()]:
+                self._loops.pop(ended, None)
             here = self._loops[loop] = _Here(_keep(self._tls, self._limits), {})
         return here
 

@@ -1,0 +1,93 @@
+"""Servers as processes of their own, each on a socket that is bound here and handed over.
+
+The socket listens before its server does, so that a first request waits in the queue until there is somebody to take
+it: nothing polls, and no port is guessed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 20.0
+"""Seconds until a server that neither answers nor ends counts as broken."""
+
+_UVICORN = ("-m", "uvicorn", "--factory", "{module}:{app}", "--fd", "{fd}")
+_GUNICORN = ("-m", "gunicorn", "{module}:{app}()", "-b", "fd://{fd}", "--no-control-socket")
+_RUN = ("-m", "tests.servers.run")
+COMMANDS: dict[str, Sequence[str]] = {
+    "uvicorn-h11": (*_UVICORN, "--http", "h11", "--ws", "websockets-sansio"),
+    "uvicorn-httptools": (*_UVICORN, "--http", "httptools"),
+    "uvicorn-old-websockets": (*_UVICORN, "--http", "h11", "--ws", "websockets"),
+    "uvicorn-without-lifespan": (*_UVICORN, "--http", "h11", "--lifespan", "off"),
+    "gunicorn-sync": (*_GUNICORN, "-k", "sync"),
+    "gunicorn-gthread": (*_GUNICORN, "-k", "gthread", "--threads", "2"),
+    "gunicorn-preload": (*_GUNICORN, "-k", "sync", "--preload", "-w", "2"),
+    "waitress": (*_RUN, "waitress", "{app}", "{fd}"),
+    "werkzeug": (*_RUN, "werkzeug", "{app}", "{fd}"),
+}
+
+
+@dataclass(frozen=True)
+class Host:
+    """A running server. `output` is what it wrote, `ran` which handlers ran."""
+
+    name: str
+    port: int
+    process: subprocess.Popen[bytes]
+    folder: Path
+
+    @property
+    def output(self) -> str:
+        return (self.folder / "output").read_text(encoding="utf-8", errors="backslashreplace")
+
+    @property
+    def ran(self) -> list[str]:
+        return (self.folder / "tripwire").read_text(encoding="utf-8").splitlines()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """End the server as an operator would, and wait for it. The exit status, negative for a signal."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+
+Serve = Callable[..., Host]
+
+
+def start(server: str, app: str, broker_url: str, folder: Path, *, python: Sequence[str] = (), **env: str) -> Host:
+    """Start `server` with an app of `apps` or `fastapi_apps`.
+
+    `env` adds to the environment, `python` to the interpreter's options.
+    """
+    (folder / "tripwire").touch()
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("AGENTWRIT_")}
+    environment = {
+        **clean,
+        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+        "PYTHONUNBUFFERED": "1",
+        "AGENTWRIT_BROKER_URL": broker_url,
+        "TRIPWIRE": str(folder / "tripwire"),
+        **env,
+    }
+    with socket.create_server(("127.0.0.1", 0)) as listener, (folder / "output").open("wb") as output:
+        fd = listener.fileno()
+        module = "tests.servers." + ("fastapi_apps" if app == "fastapi_app" else "apps")
+        command = [sys.executable, *python, *(part.format(module=module, app=app, fd=fd) for part in COMMANDS[server])]
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, pass_fds=[fd], stdout=output, stderr=output, stdin=subprocess.DEVNULL
+        )
+        return Host(f"{app} on {server}", listener.getsockname()[1], process, folder)
