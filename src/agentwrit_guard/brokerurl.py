@@ -12,7 +12,9 @@ from agentwrit_guard.errors import ConfigurationError
 _events = logging.getLogger("agentwrit_guard.events")
 
 _SEGMENT = re.compile(r"[A-Za-z0-9._~-]+")
-_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
+_NETLOC = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(?::[0-9]*)?")
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 _NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)")
 _METADATA_NAMES = ("metadata", "metadata.google.internal", "instance-data")
 _METADATA_ADDRESSES = ("100.100.100.200", "fd00:ec2::254")
@@ -31,6 +33,9 @@ def broker_url(url: object, *, allow_http: bool = False) -> str:
 
     if not isinstance(url, str) or not url:
         raise ConfigurationError(f"broker_url must be a URL such as https://broker.example, got {url!r}")
+    if "@" in url:
+        # Said before anything that repeats the URL: there is a password in it.
+        raise ConfigurationError("broker_url carries user info; credentials belong in client_id and client_secret")
     if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
         raise refuse("has characters outside printable ASCII; give an international name in its xn-- form")
     try:
@@ -40,13 +45,13 @@ def broker_url(url: object, *, allow_http: bool = False) -> str:
         raise refuse(f"is not a URL: {error}") from None
     if parts.scheme not in ("http", "https"):
         raise refuse("must start with https:// (or http:// on loopback)")
-    if "@" in parts.netloc:
-        raise ConfigurationError("broker_url carries user info; credentials belong in client_id and client_secret")
     if "?" in url or "#" in url:
         raise refuse("has a query or fragment")
     path = parts.path.rstrip("/")
     if any(not _SEGMENT.fullmatch(text) or text in (".", "..") for text in path.split("/")[1:]):
         raise refuse("has a path that is not plain segments")
+    if not _NETLOC.fullmatch(parts.netloc):
+        raise refuse("has no host, or not one name or plain address")
     host = (parts.hostname or "").lower()
     loopback = _loopback(host, url)
     if parts.scheme == "http" and not loopback:
@@ -64,7 +69,7 @@ def _loopback(host: str, url: object) -> bool:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        if not _HOST.fullmatch(host) or ".." in host or _NUMERIC.fullmatch(host):
+        if not _HOST.fullmatch(host) or _NUMERIC.fullmatch(host):
             raise ConfigurationError(f"broker_url {url!r} has no host, or not one name or plain address") from None
         if host in _METADATA_NAMES:
             raise ConfigurationError(f"broker_url {url!r} names a metadata service") from None

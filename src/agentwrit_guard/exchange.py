@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, Final
 
 import httpx
 
@@ -11,6 +12,15 @@ from agentwrit_guard._version import __version__
 from agentwrit_guard.core.wire import MAX_REPLY, BrokerReply, BrokerRequest
 from agentwrit_guard.errors import BrokerUnavailable
 from agentwrit_guard.transport import LinkOptions
+
+# What the HTTP library raises, and what it lets through: ValueError is that of a name no resolver takes.
+FAULTS: Final = (httpx.HTTPError, httpx.InvalidURL, OSError, RuntimeError, ValueError)
+
+
+def client_settings() -> dict[str, Any]:
+    """No proxy, no redirect, and no cookie: nothing that one answer says may change the next request."""
+    jar = CookieJar(DefaultCookiePolicy(allowed_domains=()))
+    return {"trust_env": False, "follow_redirects": False, "cookies": jar}
 
 
 class Exchange:

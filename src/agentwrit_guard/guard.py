@@ -15,7 +15,7 @@ from agentwrit_guard.core.chain import has_loop
 from agentwrit_guard.core.decisions import Allowed, Denied, Phase, Reason
 from agentwrit_guard.core.engine import ANY_AGENT, Engine, Lookup
 from agentwrit_guard.core.requirements import Params, Requirement
-from agentwrit_guard.errors import BrokerUnavailable
+from agentwrit_guard.errors import BrokerUnavailable, ConfigurationError
 from agentwrit_guard.link import AsyncLink, Link
 from agentwrit_guard.records import Hook, Recorder
 from agentwrit_guard.settings import Settings
@@ -148,7 +148,11 @@ class Guard:
         """
         if query and authorization and token_in_query(query):
             return self._engine.refuse(Reason.CREDENTIALS_IN_QUERY)
-        return self._engine.decide(authorization, requirement or ANY_AGENT, params or _NO_PARAMS, self._clock.now())
+        if requirement is None:
+            requirement = ANY_AGENT
+        elif not isinstance(requirement, Requirement):
+            raise ConfigurationError(f"requirement must be a Requirement or None, got {requirement!r}")
+        return self._engine.decide(authorization, requirement, params or _NO_PARAMS, self._clock.now())
 
     def settle(self, lookup: Lookup) -> Allowed | Denied:
         """Ask the broker, or join a call that is asking already, and decide. At most `timeout` seconds."""

@@ -27,22 +27,27 @@ import httpx
 from agentwrit_guard.core.cache import Instant
 from agentwrit_guard.core.wire import BrokerReply, BrokerRequest, Flow
 from agentwrit_guard.errors import BrokerUnavailable
-from agentwrit_guard.exchange import Exchange, as_reply, bounded, closed, grown, uncoded
-from agentwrit_guard.transport import ClippedTransport, LinkOptions, clip, limits, tls_context
+from agentwrit_guard.exchange import FAULTS, Exchange, as_reply, bounded, client_settings, closed, grown, uncoded
+from agentwrit_guard.transport import AsyncTransport, LinkOptions, Transport, clip
 
 T = TypeVar("T")
+Pending = TypeVar("Pending", bound="concurrent.futures.Future[Any] | asyncio.Task[Any]")
 
 
 @dataclass(frozen=True)
-class _Call(Generic[T]):
+class _Call(Generic[Pending]):
     """A lookup in flight: what its callers wait for, when it began, and when they give up."""
 
-    pending: T
+    pending: Pending
     started: Instant
     deadline: float
 
     def joinable(self, now: Instant, max_age: float) -> bool:
-        return self.started.age(now) < max_age and time.monotonic() < self.deadline
+        """Whether a caller who read the clocks at `now` may wait for this call instead of making one."""
+        if max_age <= 0 or self.pending.done() or time.monotonic() >= self.deadline:
+            return False
+        # Of two callers who race, the second may have read the clocks before the first one's call began.
+        return now.monotonic < self.started.monotonic or self.started.age(now) < max_age
 
 
 class _Runner(abc.ABC):
@@ -51,8 +56,7 @@ class _Runner(abc.ABC):
     def __init__(self, options: LinkOptions) -> None:
         self._options = options
         self._talk = Exchange(options)
-        self._tls = tls_context(options)
-        self._limits = limits(options)
+        self._tls = options.tls()
         _LINKS.add(self)
         self._reset()
 
@@ -125,7 +129,8 @@ class Link(_Runner):
         try:
             return pending.result(max(0.0, deadline - time.monotonic()))
         except concurrent.futures.TimeoutError:
-            raise self._talk.late() from None
+            fault = self._talk.late()
+        raise fault
 
     def _workers(self) -> concurrent.futures.ThreadPoolExecutor:
         if self._pool is None:
@@ -156,19 +161,17 @@ class Link(_Runner):
         try:
             with self._opened(opening).stream(**self._talk.arguments(request), timeout=remaining) as response:
                 return as_reply(response, b"".join(bounded(uncoded(response).iter_raw())))
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, RuntimeError) as error:
-            raise self._talk.fault(error) from None
+        except FAULTS as error:
+            fault = self._talk.fault(error)
+        # Raised out here, so that the library's error, which holds the request and so the token, is not its context.
+        raise fault
 
     def _opened(self, opening: int) -> httpx.Client:
         with self._lock:
             if opening != self._opening:
                 raise closed()
             if self._client is None:
-                self._client = httpx.Client(
-                    transport=ClippedTransport(self._tls, self._limits),
-                    trust_env=False,
-                    follow_redirects=False,
-                )
+                self._client = httpx.Client(transport=Transport(self._options, self._tls), **client_settings())
             return self._client
 
 
@@ -219,7 +222,7 @@ class AsyncLink(_Runner):
             # A loop that has ended closed what it opened; only its entry is left.
             for ended in [other for other in list(self._loops) if other.is_closed()]:
                 self._loops.pop(ended, None)
-            here = self._loops[loop] = _Here(_keep(self._tls, self._limits), {})
+            here = self._loops[loop] = _Here(_keep(self._options, self._tls), {})
         return here
 
     async def _drive(self, flow: Flow[T], deadline: float) -> T:
@@ -242,9 +245,10 @@ class AsyncLink(_Runner):
         try:
             return await asyncio.wait_for(self._fetch(request), max(0.0, deadline - time.monotonic()))
         except asyncio.TimeoutError:
-            raise self._talk.late() from None
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, RuntimeError) as error:
-            raise self._talk.fault(error) from None
+            fault = self._talk.late()
+        except FAULTS as error:
+            fault = self._talk.fault(error)
+        raise fault
 
     async def _fetch(self, request: BrokerRequest) -> BrokerReply:
         here = self._here()
@@ -268,11 +272,10 @@ class _Here:
     client: httpx.AsyncClient | None = None
 
 
-async def _keep(tls: ssl.SSLContext, limits: httpx.Limits) -> AsyncGenerator[httpx.AsyncClient, None]:
+async def _keep(options: LinkOptions, tls: ssl.SSLContext) -> AsyncGenerator[httpx.AsyncClient, None]:
     """Holds a client open. A loop that shuts down closes its generators, so that none of its sockets outlives it,
     whether anyone called `aclose` or not: test clients run a loop for each request."""
-    transport = httpx.AsyncHTTPTransport(verify=tls, limits=limits, trust_env=False)
-    async with httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=False) as client:
+    async with httpx.AsyncClient(transport=AsyncTransport(options, tls), **client_settings()) as client:
         yield client
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Final, Literal
+from typing import Literal
 
 from agentwrit_guard.core.bearer import Token, is_foreign, parse_authorization
 from agentwrit_guard.core.jws import is_of_our_kind
@@ -17,7 +17,6 @@ from agentwrit_guard.errors import ConfigurationError
 Others = Literal["refuse", "pass"]
 
 _RULE = re.compile(r"(?:([A-Z]+) )?(/[^\s?#*{}%\\]*)")
-_READ: Final = ("GET", "HEAD")
 
 
 class Perimeter:
@@ -68,7 +67,7 @@ class Perimeter:
 
     def _is_public(self, method: str, path: str) -> bool:
         for rule_method, rule_path in self._public:
-            if method == rule_method or (rule_method is None and method in _READ):
+            if _is_of(method, rule_method or "GET"):
                 if path == rule_path:
                     return True
                 if rule_path.endswith("/") and path.startswith(rule_path) and _is_plain(path):
@@ -79,10 +78,15 @@ class Perimeter:
         if not _is_plain(path):
             return True
         return any(
-            rule_method in (None, method)
+            (rule_method is None or _is_of(method, rule_method))
             and (path == rule_path or (rule_path.endswith("/") and f"{path}/".startswith(rule_path)))
             for rule_method, rule_path in self._protect or ()
         )
+
+
+def _is_of(method: str, rule: str) -> bool:
+    """Apps run the view of a GET for a HEAD as well (threats R-01)."""
+    return method == rule or (rule == "GET" and method == "HEAD")
 
 
 def _is_plain(path: str) -> bool:

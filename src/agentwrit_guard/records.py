@@ -101,7 +101,7 @@ class Recorder:
         else:
             return
         if self._paced(reason):
-            values = {name: ascii(value) for name, value in denied.detail.items()}
+            values = {name: value if value.isdigit() else ascii(value) for name, value in denied.detail.items()}
             if "message" in values:
                 values["message"] = denied.detail["message"]
             line = text.format_map({**self._settings, **values})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -148,7 +147,7 @@ def _text(name: str, value: object) -> None:
 
 def _number(name: str, value: object, *, low: float, high: float, whole: bool = False) -> None:
     kinds = (int,) if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value) or not low <= value <= high:
+    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
         raise ConfigurationError(
             f"{name} must be {'a whole' if whole else 'a'} number from {low} to {high}, got {value!r}"
         )

@@ -1,4 +1,8 @@
-"""How bytes reach the broker: TLS that is always verified, and a sync transport that keeps one total deadline."""
+"""How bytes reach the broker: httpx's transports over connections that keep one deadline and no surplus.
+
+Both transports replace the connection pool of httpx's own by one of httpcore whose network backend is ours: the one
+attribute `_pool` is private to httpx.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,8 @@ from typing import Any, Final
 import httpcore
 import httpx
 
-from agentwrit_guard.errors import ConfigurationError
+from agentwrit_guard.surplus import Received
+from agentwrit_guard.tls import tls_context
 
 KEEPALIVE: Final = 60.0
 
@@ -31,35 +36,17 @@ class LinkOptions:
     client_key: str | None = None
     user_agent: str | None = None
 
+    def tls(self) -> ssl.SSLContext:
+        return tls_context(self.base_url.startswith("https:"), self.ca_file, self.client_cert, self.client_key)
 
-def limits(options: LinkOptions) -> httpx.Limits:
-    return httpx.Limits(
-        max_connections=options.max_in_flight,
-        max_keepalive_connections=options.max_in_flight,
-        keepalive_expiry=KEEPALIVE,
-    )
-
-
-def tls_context(options: LinkOptions) -> ssl.SSLContext:
-    """Certificates are always verified, against `ca_file` or the bundled roots, never against the environment's."""
-    if not options.base_url.startswith("https:"):
-        # Holds no roots, so that nothing could be verified by it, and costs nothing to make.
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if options.ca_file is None:
-        context = httpx.create_ssl_context(trust_env=False)
-    else:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        try:
-            context.load_verify_locations(cafile=options.ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigurationError(f"ca_file {options.ca_file!r} cannot be used: {error}") from None
-    context.keylog_filename = None  # type: ignore[assignment]
-    if options.client_cert is not None:
-        try:
-            context.load_cert_chain(options.client_cert, options.client_key)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigurationError(f"client_cert {options.client_cert!r} cannot be used: {error}") from None
-    return context
+    def pool(self, tls: ssl.SSLContext) -> dict[str, Any]:
+        """Arguments of a connection pool."""
+        return {
+            "ssl_context": tls,
+            "max_connections": self.max_in_flight,
+            "max_keepalive_connections": self.max_in_flight,
+            "keepalive_expiry": KEEPALIVE,
+        }
 
 
 _clip = threading.local()
@@ -70,7 +57,14 @@ def clip(deadline: float) -> None:
     _clip.deadline = deadline
 
 
-class _ClippedStream(httpcore.NetworkStream):
+def _remaining(late: type[Exception]) -> float:
+    remaining: float = _clip.deadline - time.monotonic()
+    if remaining <= 0:
+        raise late("the deadline of the call has passed")
+    return remaining
+
+
+class _Stream(httpcore.NetworkStream):
     """A connection whose every read and write ends at the deadline of the call that its thread carries.
 
     The client's own timeouts are for each operation, so a peer that drips bytes would pass them for ever.
@@ -78,11 +72,15 @@ class _ClippedStream(httpcore.NetworkStream):
 
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
+        self._received = Received()
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, _remaining(httpcore.ReadTimeout))
+        data = self._stream.read(max_bytes, _remaining(httpcore.ReadTimeout))
+        self._received.came(data)
+        return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._received.sent()
         self._stream.write(buffer, _remaining(httpcore.WriteTimeout))
 
     def close(self) -> None:
@@ -91,13 +89,51 @@ class _ClippedStream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        return _ClippedStream(self._stream.start_tls(ssl_context, server_hostname, _remaining(httpcore.ConnectTimeout)))
+        remaining = _remaining(httpcore.ConnectTimeout)
+        return _Stream(self._stream.start_tls(ssl_context, server_hostname, remaining))
 
     def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
+        return _extra(self._stream, self._received, info)
 
 
-class _ClippedBackend(httpcore.SyncBackend):
+class _AsyncStream(httpcore.AsyncNetworkStream):
+    """The same without a clip: a task is cancelled at its deadline, and must leave no socket behind."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self._received = Received()
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        data = await self._stream.read(max_bytes, timeout)
+        self._received.came(data)
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._received.sent()
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            return _AsyncStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+        except BaseException:
+            await self._stream.aclose()
+            raise
+
+    def get_extra_info(self, info: str) -> Any:
+        return _extra(self._stream, self._received, info)
+
+
+def _extra(stream: httpcore.NetworkStream | httpcore.AsyncNetworkStream, received: Received, info: str) -> Any:
+    """An idle connection that can be read from has been closed or said too much: the pool drops it."""
+    return (info == "is_readable" and received.surplus()) or stream.get_extra_info(info)
+
+
+class _Backend(httpcore.SyncBackend):
     """Knows the connections it made, so that a thread that waits on one can be woken."""
 
     def __init__(self) -> None:
@@ -106,7 +142,7 @@ class _ClippedBackend(httpcore.SyncBackend):
     def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
         stream = super().connect_tcp(*args, **kwargs)
         self._streams.add(stream)
-        return _ClippedStream(stream)
+        return _Stream(stream)
 
     def hang_up(self) -> None:
         for stream in list(self._streams):
@@ -115,19 +151,16 @@ class _ClippedBackend(httpcore.SyncBackend):
                 connection.shutdown(socket.SHUT_RDWR)
 
 
-class ClippedTransport(httpx.HTTPTransport):
-    """httpx's own transport over a pool whose connections are clipped."""
+class _AsyncBackend(httpcore.AnyIOBackend):
+    async def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore.AsyncNetworkStream:
+        return _AsyncStream(await super().connect_tcp(*args, **kwargs))
 
-    def __init__(self, tls: ssl.SSLContext, limits: httpx.Limits) -> None:
-        super().__init__(verify=tls, limits=limits, trust_env=False)
-        self._backend = _ClippedBackend()
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=tls,
-            max_connections=limits.max_connections,
-            max_keepalive_connections=limits.max_keepalive_connections,
-            keepalive_expiry=limits.keepalive_expiry,
-            network_backend=self._backend,
-        )
+
+class Transport(httpx.HTTPTransport):
+    def __init__(self, options: LinkOptions, tls: ssl.SSLContext) -> None:
+        super().__init__(verify=tls, trust_env=False)
+        self._backend = _Backend()
+        self._pool = httpcore.ConnectionPool(network_backend=self._backend, **options.pool(tls))
 
     def close(self) -> None:
         """Close every connection, also under a thread that is reading from it: closing alone would not wake it."""
@@ -135,8 +168,7 @@ class ClippedTransport(httpx.HTTPTransport):
         super().close()
 
 
-def _remaining(late: type[Exception]) -> float:
-    remaining: float = _clip.deadline - time.monotonic()
-    if remaining <= 0:
-        raise late("the deadline of the call has passed")
-    return remaining
+class AsyncTransport(httpx.AsyncHTTPTransport):
+    def __init__(self, options: LinkOptions, tls: ssl.SSLContext) -> None:
+        super().__init__(verify=tls, trust_env=False)
+        self._pool = httpcore.AsyncConnectionPool(network_backend=_AsyncBackend(), **options.pool(tls))

@@ -19,7 +19,6 @@ from agentwrit_guard.cli.steps import Stage, Step
 from agentwrit_guard.cli.target import Target
 from agentwrit_guard.core.decisions import DecisionEvent
 from agentwrit_guard.guard import Guard
-from agentwrit_guard.transport import tls_context
 
 # Longer than the guard's default, so that a slow broker does not age what the steps want to find in the cache.
 CACHE_TTL = 30.0
@@ -78,7 +77,7 @@ def staged(target: Target) -> Iterator[tuple[Stage, list[Front]]]:
     settings = target.settings
     with contextlib.ExitStack() as stack:
         cast = stack.enter_context(assembled(target))
-        relay = stack.enter_context(Relay(settings.broker_url, tls_context(target.options)))
+        relay = stack.enter_context(Relay(settings.broker_url, target.options.tls()))
         fronts = []
         for name in ("FastAPI", "Flask"):
             witness = Witness()

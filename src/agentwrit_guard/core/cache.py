@@ -81,13 +81,20 @@ class IdentityCache:
             except KeyError:
                 return None
 
-    def put(self, key: bytes, identity: Identity) -> None:
-        """Keep an identity, unless the one held was confirmed by a call that started later."""
+    def put(self, key: bytes, identity: Identity) -> bool:
+        """Keep an identity, unless the one held was confirmed by a call that started later.
+
+        False if the broker has meanwhile rejected the token in answer to a later call, or to one as late.
+        """
         with self._lock:
+            rejected = self._rejected.get(key)
+            if rejected is not None and rejected.monotonic >= identity.started.monotonic:
+                return False
             held = self._identities.get(key)
             if held is None or held.started.monotonic <= identity.started.monotonic:
                 self._identities[key] = identity
                 self._rejected.pop(key, None)
+            return True
 
     def reject(self, key: bytes, started: Instant) -> None:
         """Forget an identity: the broker no longer confirms it."""

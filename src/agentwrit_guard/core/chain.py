@@ -17,7 +17,7 @@ from agentwrit_guard.core.scopes import Grant
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{64}")
-_MEMBER = re.compile(r'"delegation_chain"[ \t\r\n]*:[ \t\r\n]*')
+_SPACE = re.compile(r"[ \t\r\n]*")
 _DECODER = json.JSONDecoder()
 _MAX_AHEAD = 60
 
@@ -47,14 +47,29 @@ def has_loop(claims: AgentClaims) -> bool:
 
 
 def _hash_fits(chain_hash: str, payload: str) -> bool:
-    members = list(_MEMBER.finditer(payload))
-    if len(members) != 1:
-        # A second one, nested in a claim that nobody reads, could carry a chain other than the one judged.
-        return False
-    start = members[0].end()
-    _, end = _DECODER.raw_decode(payload, start)
-    digest = hashlib.sha256(payload[start:end].encode()).hexdigest()
+    digest = hashlib.sha256(_raw_member(payload, "delegation_chain").encode()).hexdigest()
     return hmac.compare_digest(digest, chain_hash)
+
+
+def _raw_member(payload: str, wanted: str) -> str:
+    """The text of a member of the payload itself: not of an object in it, however its name is spelt.
+
+    `payload` has been parsed before: it is one object, and the member is there once.
+    """
+    end = _gap(payload, 0)
+    name = None
+    while name != wanted:
+        name, end = _DECODER.raw_decode(payload, _gap(payload, end + 1))
+        start = _gap(payload, _gap(payload, end) + 1)
+        _, end = _DECODER.raw_decode(payload, start)
+        raw, end = payload[start:end], _gap(payload, end)
+    return raw
+
+
+def _gap(text: str, index: int) -> int:
+    """Where the white space that begins at `index` ends."""
+    match = _SPACE.match(text, index)
+    return match.end() if match else index
 
 
 def _widening(claims: AgentClaims) -> str | None:

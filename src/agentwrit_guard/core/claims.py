@@ -27,6 +27,7 @@ _NAME = r"(?!\.\.?(?:/|\Z))[A-Za-z0-9._-]+"
 _AGENT = re.compile(rf"spiffe://(?P<domain>[a-z0-9._-]+)/agent/{_NAME}/{_NAME}/{_NAME}")
 _APP = re.compile(r"app:[A-Za-z0-9._-]+")
 
+KNOWN_FIELDS: Final = ("agent", "scope", "delegated_at", "signature")
 KNOWN_CLAIMS: Final = (
     "iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "scope", "task_id", "orch_id", "delegation_chain",
     "chain_hash",

@@ -103,7 +103,7 @@ class Engine:
         the answer since the lookup was made.
         """
         identity = self._cache.get(lookup.key)
-        if identity is not None and identity.started.age(started) < self.max_age(lookup.requirement):
+        if identity is not None and self._serves(identity, lookup, started):
             return identity.allowed
         if self._cache.rejected(lookup.key, started):
             return self.refuse(Reason.REJECTED_BY_BROKER, source="cache")
@@ -119,7 +119,8 @@ class Engine:
         fresh = Allowed(Principal(lookup.claims, started.wall, "broker"), "broker")
         if self._policy.cache_ttl > 0:
             again = Allowed(Principal(lookup.claims, started.wall, "cache"), "cache")
-            self._cache.put(lookup.key, Identity(again, started))
+            if not self._cache.put(lookup.key, Identity(again, started)):
+                return self.refuse(Reason.REJECTED_BY_BROKER, source="broker")
         return fresh
 
     def unavailable(self, fault: BrokerUnavailable) -> Denied:
@@ -144,6 +145,11 @@ class Engine:
         if now.wall < identity.allowed.principal.claims.exp and identity.started.age(now) >= self.max_age(requirement):
             return None
         return self.judge(identity.allowed, requirement, params, now)
+
+    def _serves(self, identity: Identity, lookup: Lookup, now: Instant) -> bool:
+        """Whether an identity that came in meanwhile is young enough; one of a call that began after `now` is."""
+        max_age = self.max_age(lookup.requirement)
+        return max_age > 0 and (now.monotonic < identity.started.monotonic or identity.started.age(now) < max_age)
 
     def _inspect(
         self, token: Token, key: bytes, requirement: Requirement, params: Params, now: Instant

@@ -211,9 +211,11 @@ def _parts(scopes: Sequence[str | Requirement], charset: str | None) -> tuple[_S
 
 
 def _compile(charset: str) -> re.Pattern[str]:
+    if not isinstance(charset, str):
+        raise ConfigurationError(f"charset must be a regular expression as text, got {charset!r}")
     try:
         return re.compile(charset)
-    except (re.error, TypeError) as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise ConfigurationError(f"charset {charset!r} is not a regular expression: {error}") from None
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from agentwrit_guard.core import strictjson
-from agentwrit_guard.core.claims import KNOWN_CLAIMS
+from agentwrit_guard.core.claims import KNOWN_CLAIMS, KNOWN_FIELDS
 from agentwrit_guard.errors import BrokerUnavailable
 
 MAX_REPLY: Final = 64 * 1024
@@ -47,10 +47,7 @@ class BrokerReply:
         """The one JSON object of the body; BrokerUnavailable for anything else (threats B-09, B-10)."""
         media_type, _, parameters = self.headers.get("content-type", "").lower().partition(";")
         charset = parameters.replace(" ", "").replace('"', "")
-        if media_type.strip() not in ("application/json", "application/problem+json") or charset not in (
-            "",
-            "charset=utf-8",
-        ):
+        if media_type.strip() != "application/json" or charset not in ("", "charset=utf-8"):
             raise BrokerUnavailable("content_type", "the broker's answer is not JSON by its content type")
         try:
             value = strictjson.loads(self.body)
@@ -117,9 +114,18 @@ def same_claims(token: Mapping[str, object], reply: Mapping[str, object]) -> boo
 def _known(claims: Mapping[str, object]) -> str:
     known = {name: claims[name] for name in KNOWN_CLAIMS if name in claims}
     for name in ("aud", "scope"):
-        if not known.get(name, ()):
+        if known.get(name) is None:
             known[name] = []
+    chain = known.get("delegation_chain")
+    if isinstance(chain, list):
+        known["delegation_chain"] = [_known_of(record) for record in chain]
     return json.dumps(known, sort_keys=True)
+
+
+def _known_of(record: object) -> object:
+    if not isinstance(record, dict):
+        return record
+    return {name: record[name] for name in KNOWN_FIELDS if name in record}
 
 
 def unknown_members(reply: Mapping[str, object]) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from agentwrit_guard.devbroker.problems import Problem
 from agentwrit_guard.devbroker.protocol import HEADER_LIMIT, BrokerProtocol
 from agentwrit_guard.devbroker.state import LEVELS, Broker, Settings
 
+_CLOSING_ROUNDS = 5
 _KEEP_ALIVE_SECONDS = 120
 
 
@@ -237,10 +238,12 @@ class DevBroker:
         tasks = list(self._connections.tasks)
         if tasks:
             await asyncio.wait(tasks, timeout=1)
-        for connection in list(self._connections.connections):
-            connection.transport.abort()
-        # The sockets of aborted connections are closed in the loop's next round.
-        await asyncio.sleep(0)
+        # A connection taken just before the stop becomes known some rounds of the loop later, and the socket of an
+        # aborted one is closed in the round after that.
+        for _ in range(_CLOSING_ROUNDS):
+            for connection in list(self._connections.connections):
+                connection.transport.abort()
+            await asyncio.sleep(0)
 
 
 def serve(broker: DevBroker, *, ready: Callable[[DevBroker], None] | None = None) -> None:
