@@ -3,9 +3,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.client.play import KINDS, Kind
 
 from agentwrit_guard.devbroker import AppCredentials, DevBroker
+from tests.client.play import KINDS, Kind
 
 
 @pytest.fixture

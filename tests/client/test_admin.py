@@ -29,8 +29,8 @@ def test_name_in_use(broker: DevBroker) -> None:
             operator.create_app("an-app", ["read:data:*"])
 
 
-def test_wrong_secret_and_too_many(broker: DevBroker) -> None:
-    with Operator(broker.url, "wrong") as operator:
+def test_wrong_secret_and_too_many() -> None:
+    with DevBroker(clock=lambda: 1_800_000_000.0) as broker, Operator(broker.url, "wrong") as operator:
         for _ in range(10):
             with pytest.raises(AuthenticationError, match="invalid credentials"):
                 operator.revoke("task", "t")

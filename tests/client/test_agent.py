@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.client.play import AGENT, Kind, done, entered, play, problem, reply, token
 
 from agentwrit_guard.client import Agent, AsyncAgentWritApp
 from agentwrit_guard.core.wire import BrokerReply
@@ -19,6 +18,7 @@ from agentwrit_guard.errors import (
     BrokerUnavailable,
     ProblemResponseError,
 )
+from tests.client.play import AGENT, Kind, done, entered, play, problem, reply, token
 
 pytestmark = pytest.mark.anyio
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from tests.client.play import Kind, done
 
 from agentwrit_guard.devbroker import AppCredentials, DevBroker
 from agentwrit_guard.errors import (
@@ -17,6 +16,7 @@ from agentwrit_guard.errors import (
     ProblemResponseError,
     RateLimitError,
 )
+from tests.client.play import Kind, done
 
 pytestmark = pytest.mark.anyio
 
@@ -128,13 +128,15 @@ async def test_scope_over_the_ceiling(kind: Kind, broker: DevBroker, credentials
     assert broker.calls["/v1/app/auth"] == 1
 
 
-async def test_rate_limit(kind: Kind, broker: DevBroker, credentials: AppCredentials) -> None:
-    for _ in range(3):
+async def test_rate_limit(kind: Kind) -> None:
+    with DevBroker(clock=lambda: 1_800_000_000.0) as broker:
+        credentials = broker.app(scopes=["read:data:*"])
+        for _ in range(3):
+            async with kind.open(broker, credentials) as app:
+                await done(app.create_agent(*ARGUMENTS))
         async with kind.open(broker, credentials) as app:
-            await done(app.create_agent(*ARGUMENTS))
-    async with kind.open(broker, credentials) as app:
-        with pytest.raises(RateLimitError, match="429") as caught:
-            await done(app.create_agent(*ARGUMENTS))
+            with pytest.raises(RateLimitError, match="429") as caught:
+                await done(app.create_agent(*ARGUMENTS))
     assert caught.value.retry_after == 60.0
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.client.play import OTHER, Kind, done
 
 from agentwrit_guard.client import Operator, avalidate, validate
 from agentwrit_guard.devbroker import AppCredentials, DevBroker
 from agentwrit_guard.errors import AgentWritError, ConfigurationError, CryptoError
+from tests.client.play import OTHER, Kind, done
 
 GOOD: dict[str, Any] = {"orch_id": "o", "task_id": "t", "requested_scope": ["read:data:1"]}
 BAD_SCOPES = [

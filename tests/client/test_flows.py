@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import pytest
-from tests.client.play import AGENT, OTHER, RECORD, play, problem, reply, token
 
 from agentwrit_guard.client import flows
 from agentwrit_guard.client.values import AppCredentials, HealthStatus, Login, Minted, Order, ValidateResult
@@ -21,6 +20,7 @@ from agentwrit_guard.errors import (
     RateLimitError,
 )
 from agentwrit_guard.keys import AgentKey
+from tests.client.play import AGENT, OTHER, RECORD, play, problem, reply, token
 
 NONCE = "0a" * 32
 HEALTH: dict[str, object] = {"status": "ok", "version": "2", "uptime": 1, "db_connected": True, "audit_events_count": 0}

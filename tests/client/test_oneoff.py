@@ -3,11 +3,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.client.play import done
 
 from agentwrit_guard.client import AgentWritApp, avalidate, validate
 from agentwrit_guard.devbroker import AppCredentials, DevBroker
 from agentwrit_guard.errors import BrokerUnavailable
+from tests.client.play import done
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("function", [validate, avalidate])]
 

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.client.play import play, problem, reply
 
 from agentwrit_guard.client import flows
 from agentwrit_guard.client.session import Session
 from agentwrit_guard.errors import AuthenticationError
+from tests.client.play import play, problem, reply
 
 
 class Clock:
