@@ -7,11 +7,11 @@ import pytest
 
 from agentwrit_guard.cli.relay import Relay
 from agentwrit_guard.devbroker import DevBroker
-from agentwrit_guard.transport import LinkOptions, tls_context
+from agentwrit_guard.transport import LinkOptions
 
 
 def relay_to(url: str) -> Relay:
-    return Relay(url, tls_context(LinkOptions(url)))
+    return Relay(url, LinkOptions(url).tls())
 
 
 def test_carries_cuts_and_restores(broker: DevBroker) -> None:
