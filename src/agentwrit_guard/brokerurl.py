@@ -17,7 +17,10 @@ _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 _NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)")
 _METADATA_NAMES = ("metadata", "metadata.google.internal", "instance-data")
-_METADATA_ADDRESSES = ("100.100.100.200", "fd00:ec2::254")
+_METADATA_ADDRESSES = ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def broker_url(url: object, *, allow_http: bool = False) -> str:
@@ -50,7 +53,7 @@ def broker_url(url: object, *, allow_http: bool = False) -> str:
     path = parts.path.rstrip("/")
     if any(not _SEGMENT.fullmatch(text) or text in (".", "..") for text in path.split("/")[1:]):
         raise refuse("has a path that is not plain segments")
-    if not _NETLOC.fullmatch(parts.netloc):
+    if port == 0 or not _NETLOC.fullmatch(parts.netloc):
         raise refuse("has no host, or not one name or plain address")
     host = (parts.hostname or "").lower()
     loopback = _loopback(host, url)
@@ -74,7 +77,18 @@ def _loopback(host: str, url: object) -> bool:
         if host in _METADATA_NAMES:
             raise ConfigurationError(f"broker_url {url!r} names a metadata service") from None
         return host == "localhost" or host.endswith(".localhost")
-    address = getattr(address, "ipv4_mapped", None) or address
-    if address.is_link_local or str(address) in _METADATA_ADDRESSES or address.is_multicast:
+    inner = _embedded(address)
+    if any(str(one) in _METADATA_ADDRESSES or one.is_link_local or one.is_multicast for one in (address, inner)):
         raise ConfigurationError(f"broker_url {url!r} is a link-local, metadata or multicast address")
-    return address.is_loopback
+    return inner.is_loopback
+
+
+def _embedded(address: _Address) -> _Address:
+    """The IPv4 address that an IPv6 one leads to: mapped, compatible, 6to4 or NAT64. Else the address itself."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address.ipv4_mapped or address.sixtofour:
+        return address.ipv4_mapped or address.sixtofour or address
+    if address in _NAT64 or (int(address) >> 32 == 0 and int(address) > 1):
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address

@@ -233,7 +233,7 @@ class Guard:
             return outcome
         if has_loop(outcome.principal.claims):
             self._recorder.event(
-                "chain_loop", "an agent stands twice in a delegation chain; chain_loops='deny' refuses it"
+                Reason.CHAIN_LOOP, "an agent stands twice in a delegation chain; chain_loops='deny' refuses it"
             )
         return self._engine.judge(outcome, lookup.requirement, lookup.params, self._clock.now())
 
@@ -247,5 +247,5 @@ def _after_fork() -> None:
         guard._recorder.reset()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+# Absent where there is no fork.
+getattr(os, "register_at_fork", lambda **_: None)(after_in_child=_after_fork)

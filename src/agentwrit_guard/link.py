@@ -73,8 +73,8 @@ def _after_fork() -> None:
         link._reset()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+# Absent where there is no fork.
+getattr(os, "register_at_fork", lambda **_: None)(after_in_child=_after_fork)
 
 
 class Link(_Runner):
@@ -193,13 +193,11 @@ class AsyncLink(_Runner):
             calls[key] = call
             started = call
             task.add_done_callback(lambda _: _forget(calls, key, started))
-        try:
-            return await asyncio.shield(call.pending)
-        except asyncio.CancelledError:
-            if call.pending.cancelled():
-                # Not the caller was cancelled but the call: somebody closed the link under it.
-                raise closed() from None
-            raise
+        # Not shield: of a caller and a call that are cancelled together, only the caller's end may count for it.
+        await asyncio.wait((call.pending,))
+        if call.pending.cancelled():
+            raise closed()
+        return call.pending.result()
 
     async def aclose(self) -> None:
         """Close what this event loop opened. The next flow opens anew."""

@@ -39,6 +39,8 @@ class Perimeter:
         if not isinstance(allow_preflight, bool):
             raise ConfigurationError(f"allow_preflight must be True or False, got {allow_preflight!r}")
         self._public = _rules("public", public)
+        if any(path == "/" for _, path in self._public):
+            raise ConfigurationError("public has '/', which is a prefix of every path and would open the whole app")
         self._protect = None if protect is None else _rules("protect", protect)
         if self._protect is not None and not self._protect:
             raise ConfigurationError("protect is an empty list, so nothing would be guarded; leave it out to guard all")

@@ -101,7 +101,7 @@ class Recorder:
         else:
             return
         if self._paced(reason):
-            values = {name: value if value.isdigit() else ascii(value) for name, value in denied.detail.items()}
+            values = {name: _shown(value) for name, value in denied.detail.items()}
             if "message" in values:
                 values["message"] = denied.detail["message"]
             line = text.format_map({**self._settings, **values})
@@ -109,8 +109,10 @@ class Recorder:
                 "%s: %s", reason.code, line, extra={"event": _EVENTS.get(reason, "refused"), "reason": reason.code}
             )
 
-    def event(self, name: str, text: str) -> None:
-        events_log.warning("%s: %s", name, text, extra={"event": name})
+    def event(self, reason: Reason, text: str) -> None:
+        """Warn of something that was let in all the same, paced as explanations are."""
+        if self._paced(reason):
+            events_log.warning("%s: %s", reason.code, text, extra={"event": reason.code})
 
     def _paced(self, reason: Reason) -> bool:
         now = self._monotonic()
@@ -120,6 +122,10 @@ class Recorder:
                 return False
             self._explained[reason] = now
             return True
+
+
+def _shown(value: str) -> str:
+    return value if value.isascii() and value.isdigit() else ascii(value)
 
 
 def _event(

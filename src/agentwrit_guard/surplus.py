@@ -13,6 +13,8 @@ _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*(?=\r\n|\Z)",
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*(?=\r\n|\Z)", re.IGNORECASE)
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[^\r\n]*\r\n")
 _BODILESS: Final = (b"204", b"304")
+# Headers and framing included: far more than an answer that is taken, and all that is kept of one that is not.
+_KEPT: Final = 256 * 1024
 
 
 class Received:
@@ -31,7 +33,8 @@ class Received:
             self._fresh = True
 
     def came(self, data: bytes) -> None:
-        self._data += data
+        if len(self._data) <= _KEPT:
+            self._data += data
         self._fresh = False
 
     def surplus(self) -> bool:
@@ -39,6 +42,9 @@ class Received:
         if not self._data:
             return False
         head, _, rest = bytes(self._data).partition(b"\r\n\r\n")
+        if len(self._data) > _KEPT or head.count(b"\n") != head.count(b"\r\n"):
+            # The HTTP parser takes a bare LF for the end of a line, and so may see the head end before this does.
+            return True
         length = _LENGTH.search(head)
         if head[9:12] in _BODILESS:
             end = 0

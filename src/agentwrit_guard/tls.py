@@ -21,11 +21,12 @@ def tls_context(https: bool, ca_file: str | None, client_cert: str | None, clien
     if ca_file is not None:
         try:
             context.load_verify_locations(cafile=ca_file)
-        except (OSError, ssl.SSLError) as error:
+        except (OSError, ValueError) as error:
             raise ConfigurationError(f"ca_file {ca_file!r} cannot be used: {error}") from None
     if client_cert is not None:
         try:
-            context.load_cert_chain(client_cert, client_key)
-        except (OSError, ssl.SSLError) as error:
+            # An encrypted key is refused: OpenSSL would ask for its password on the terminal.
+            context.load_cert_chain(client_cert, client_key, password=lambda: "")
+        except (OSError, ValueError) as error:
             raise ConfigurationError(f"client_cert {client_cert!r} cannot be used: {error}") from None
     return context

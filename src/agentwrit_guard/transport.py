@@ -70,9 +70,11 @@ class _Stream(httpcore.NetworkStream):
     The client's own timeouts are for each operation, so a peer that drips bytes would pass them for ever.
     """
 
-    def __init__(self, stream: httpcore.NetworkStream) -> None:
+    def __init__(self, stream: httpcore.NetworkStream, open_streams: weakref.WeakSet[httpcore.NetworkStream]) -> None:
         self._stream = stream
+        self._open_streams = open_streams
         self._received = Received()
+        open_streams.add(stream)
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         data = self._stream.read(max_bytes, _remaining(httpcore.ReadTimeout))
@@ -90,7 +92,7 @@ class _Stream(httpcore.NetworkStream):
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
         remaining = _remaining(httpcore.ConnectTimeout)
-        return _Stream(self._stream.start_tls(ssl_context, server_hostname, remaining))
+        return _Stream(self._stream.start_tls(ssl_context, server_hostname, remaining), self._open_streams)
 
     def get_extra_info(self, info: str) -> Any:
         return _extra(self._stream, self._received, info)
@@ -140,9 +142,7 @@ class _Backend(httpcore.SyncBackend):
         self._streams: weakref.WeakSet[httpcore.NetworkStream] = weakref.WeakSet()
 
     def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
-        stream = super().connect_tcp(*args, **kwargs)
-        self._streams.add(stream)
-        return _Stream(stream)
+        return _Stream(super().connect_tcp(*args, **kwargs), self._streams)
 
     def hang_up(self) -> None:
         for stream in list(self._streams):

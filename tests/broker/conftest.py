@@ -3,9 +3,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.broker.kit import Client, Clock
 
 from agentwrit_guard.devbroker import DevBroker
+from tests.broker.kit import Client, Clock
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from tests.broker.kit import Client, Clock, problem
 
 from agentwrit_guard.devbroker import DevBroker
+from tests.broker.kit import Client, Clock, problem
 
 USUAL = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY"}
 LIMIT = 1 << 20

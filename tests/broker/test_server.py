@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from tests.broker.kit import SCOPE, Client, problem
 
 from agentwrit_guard.devbroker import AppCredentials, DevBroker
+from tests.broker.kit import SCOPE, Client, problem
 
 
 def test_listens_on_loopback_only(broker: DevBroker) -> None:

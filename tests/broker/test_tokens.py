@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from tests.broker.kit import Client, Clock
-from tests.broker.wire import b64url, given_to
 
 from agentwrit_guard.devbroker import DevBroker
 from agentwrit_guard.devbroker.scopes import covers
+from tests.broker.kit import Client, Clock
+from tests.broker.wire import b64url, given_to
 
 _DATA = Path(__file__).parent.parent / "vectors" / "data"
 _TOKENS = json.loads((_DATA / "tokens.json").read_text(encoding="utf-8"))

@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.broker.kit import SCOPE, Client, Clock, Holder, claims_of, problem
 
 from agentwrit_guard.devbroker import DevBroker
+from tests.broker.kit import SCOPE, Client, Clock, Holder, claims_of, problem
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.broker import wire
 
 from agentwrit_guard.devbroker import DevBroker
+from tests.broker import wire
 
 _DEFAULT = Path(__file__).parent.parent / "vectors" / "data" / "wire.json"
 _RECORDING = json.loads(Path(os.environ.get("AGENTWRIT_WIRE") or _DEFAULT).read_text(encoding="utf-8"))

@@ -81,7 +81,11 @@ REFUSED = [
                   "https://[febf::1]", "https://[::ffff:169.254.169.254]", "https://[::ffff:a9fe:a9fe]",
                   "https://100.100.100.200", "https://[fd00:ec2::254]", "https://metadata.google.internal",
                   "https://Metadata", "https://instance-data", "https://224.0.0.1", "https://[ff02::1]",
-                  "https://[fe80::1%25eth0]", "https://[::ffff:100.100.100.200]", "https://metadata.google.internal/x")],
+                  "https://[fe80::1%25eth0]", "https://[::ffff:100.100.100.200]", "https://metadata.google.internal/x",
+                  "https://192.0.0.192", "https://168.63.129.16", "https://[fd20:ce::254]",
+                  "https://[64:ff9b::a9fe:a9fe]", "https://[2002:a9fe:a9fe::1]", "https://[::169.254.169.254]")],
+    pytest.param("https://broker.example:0", id="CFG-02 port 0"),
+    pytest.param("https://[::1%25lo]", id="CFG-02 zone"),
 ]  # fmt: skip
 
 

@@ -223,6 +223,8 @@ def test_the_callers_request_id_is_kept_only_if_harmless(make_front: Make, name:
         ({"public": ["/a?b"]}, "/a?b"),
         ({"public": ["/items/{id}"]}, "/items/{id}"),
         ({"public": ["/*"]}, "/*"),
+        ({"public": ["/"]}, "'/'"),
+        ({"public": ["POST /"]}, "'/'"),
         ({"public": ["get /x"]}, "get /x"),
         ({"public": [None]}, "None"),
         ({"protect": []}, "protect"),

@@ -67,6 +67,7 @@ ROWS = [
     Row("H-08 two blanks", get(bearer(scheme="Bearer ")), 200, calls=1),
     Row("H-08 tab", get(raw(b"Bearer\t" + GOOD.encode())), 400),
     Row("H-08 two tokens", get(bearer(f"{GOOD} {GOOD}")), 400),
+    Row("H-08 blank before", get(bearer(scheme=" Bearer")), 400),
     Row("H-09 blank after", get(bearer(f"{GOOD} ")), 200, calls=1),
     Row("H-09 tab after", get(bearer(f"{GOOD}\t")), 200, calls=1),
     *(Row(f"H-10 Python's blank {ord(c):02x}", get(bearer(f"{GOOD}{c}")), 400) for c in "\xa0\x0b\x0c\x1c\x85"),

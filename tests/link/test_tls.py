@@ -7,6 +7,7 @@ import ipaddress
 import pathlib
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,12 +15,18 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 from cryptography.x509.oid import NameOID
 
 from agentwrit_guard import Allowed, Denied, Guard
 from agentwrit_guard.core.wire import BrokerReply, validate
-from agentwrit_guard.errors import ConfigurationError
+from agentwrit_guard.errors import BrokerUnavailable, ConfigurationError
+from agentwrit_guard.link import Link
 from agentwrit_guard.transport import LinkOptions
 from tests.kit.clock import MovableClock
 from tests.kit.stub import valid
@@ -201,3 +208,44 @@ def test_cfg_01a_a_key_of_another_certificate_is_a_start_up_error(issuer: Issuer
 def test_cfg_01a_a_missing_ca_file_is_a_start_up_error(url: str, tmp_path: pathlib.Path) -> None:
     with pytest.raises(ConfigurationError, match="ca_file"):
         Guard(url, ca_file=str(tmp_path / "missing.pem"))
+
+
+@pytest.mark.parametrize("setting", ["ca_file", "client_cert"])
+def test_cfg_01a_a_path_that_is_none_is_a_start_up_error(setting: str) -> None:
+    with pytest.raises(ConfigurationError, match=setting):
+        Guard("https://127.0.0.1:1", **{setting: "a\0b"})  # type: ignore[arg-type]
+
+
+def test_cfg_01a_an_encrypted_key_is_refused_instead_of_asked_about(issuer: Issuer, tmp_path: pathlib.Path) -> None:
+    party = issuer.issue("locked")
+    locked = tmp_path / "locked.pem"
+    lock = BestAvailableEncryption(b"password")
+    locked.write_bytes(party.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, lock))
+    with pytest.raises(ConfigurationError, match="client_cert"):
+        Guard("https://127.0.0.1:1", client_cert=party.cert_file, client_key=str(locked))
+
+
+@pytest.mark.parametrize("secured", [False, True], ids=["http", "https"])
+def test_closing_a_link_wakes_a_thread_that_waits_for_an_answer(issuer: Issuer, secured: bool) -> None:
+    asked = threading.Event()
+
+    def silent(server: RawServer, connection: socket.socket, _: int) -> None:
+        server.take(connection)
+        asked.set()
+        server.stop.wait(60)
+
+    faults: list[BrokerUnavailable] = []
+
+    def ask(link: Link) -> None:
+        with pytest.raises(BrokerUnavailable) as caught:
+            link.run(validate("t"))
+        faults.append(caught.value)
+
+    with RawServer(silent, issuer.issue("silent").context() if secured else None) as server:
+        link = Link(LinkOptions(server.url, ca_file=issuer.root.cert_file, timeout=50))
+        waiting = threading.Thread(target=ask, args=(link,))
+        waiting.start()
+        assert asked.wait(20)
+        link.close()
+        waiting.join()
+    assert [fault.fault for fault in faults] == ["closed"]

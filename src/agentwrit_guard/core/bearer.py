@@ -11,6 +11,7 @@ import http
 import json
 import re
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -22,8 +23,8 @@ DEFAULT_RETRY_AFTER: Final = 2
 _MAX_RETRY_AFTER: Final = 30
 
 _MAX_VALUE: Final = MAX_TOKEN + 256
-_BEARER = re.compile(rb"[ \t]*bearer +([\x21-\x2b\x2d-\x7e]+)[ \t]*", re.IGNORECASE)
-_SCHEME = re.compile(rb"[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?: |[ \t]*\Z)")
+_BEARER = re.compile(rb"bearer +([\x21-\x2b\x2d-\x7e]+)[ \t]*", re.IGNORECASE)
+_SCHEME = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?: |[ \t]*\Z)")
 _BLANK = re.compile(rb"[ \t]*")
 _HIDDEN_BEARER = re.compile(rb",[ \t]*bearer[ \t]", re.IGNORECASE)
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
@@ -147,7 +148,9 @@ def _denied(
     if shown:
         body["required_scopes"], body["missing_scopes"] = list(required), list(missing)
     text = json.dumps(body, separators=(",", ":")).encode()
-    return Denied(reason.status, reason, tuple(headers), text, required, missing, source, dict(detail))
+    return Denied(
+        reason.status, reason, tuple(headers), text, required, missing, source, MappingProxyType(dict(detail))
+    )
 
 
 def _challenge(reason: Reason, realm: str, scopes: tuple[str, ...]) -> str:

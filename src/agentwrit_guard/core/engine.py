@@ -117,11 +117,9 @@ class Engine:
         if not same_claims(lookup.payload, claims):
             return self.refuse(Reason.CLAIMS_MISMATCH, source="broker")
         fresh = Allowed(Principal(lookup.claims, started.wall, "broker"), "broker")
-        if self._policy.cache_ttl > 0:
-            again = Allowed(Principal(lookup.claims, started.wall, "cache"), "cache")
-            if not self._cache.put(lookup.key, Identity(again, started)):
-                return self.refuse(Reason.REJECTED_BY_BROKER, source="broker")
-        return fresh
+        again = Allowed(Principal(lookup.claims, started.wall, "cache"), "cache")
+        kept = self._cache.put(lookup.key, Identity(again, started))
+        return fresh if kept else self.refuse(Reason.REJECTED_BY_BROKER, source="broker")
 
     def unavailable(self, fault: BrokerUnavailable) -> Denied:
         detail = {"fault": fault.fault, "message": str(fault)}
@@ -166,7 +164,7 @@ class Engine:
         if wrong is not None:
             return self.refuse(wrong[0], detail=wrong[1])
         domain = agent_domain(claims.sub) or self._policy.trust_domain or ""
-        violation = chain_violation(claims, jws.payload_text, now=now.wall, domain=domain)
+        violation = chain_violation(claims, jws.payload_text, domain=domain)
         if violation is not None:
             return self.refuse(Reason.CHAIN_VIOLATION, detail={"violation": violation})
         if self._policy.chain_loops == "deny" and has_loop(claims):

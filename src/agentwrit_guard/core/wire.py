@@ -126,8 +126,3 @@ def _known_of(record: object) -> object:
     if not isinstance(record, dict):
         return record
     return {name: record[name] for name in KNOWN_FIELDS if name in record}
-
-
-def unknown_members(reply: Mapping[str, object]) -> tuple[str, ...]:
-    """Names of claims in a reply that this version does not know: worth an event, no reason to refuse."""
-    return tuple(sorted(name for name in reply if name not in KNOWN_CLAIMS))
