@@ -109,8 +109,9 @@ def main() -> int:
             samples[name].append(per_call(function, options.calls))
     guard.close()
 
-    print(f"{platform.python_implementation()} {sys.version.split()[0]} on {platform.machine()}, "
-          f"token of {len(token)} bytes, 12 headers, median of {options.rounds} rounds of {options.calls} calls")  # fmt: skip
+    python = f"{platform.python_implementation()} {sys.version.split()[0]} on {platform.machine()}"
+    print(f"{python}, token of {len(token)} bytes, 12 headers")
+    print(f"median of {options.rounds} rounds of {options.calls} calls")
     base = statistics.median(samples["bare keyed hash and dict lookup"])
     for name, values in samples.items():
         median = statistics.median(values)

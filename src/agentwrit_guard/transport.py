@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httpcore
 import httpx
@@ -151,9 +151,13 @@ class _Backend(httpcore.SyncBackend):
                 connection.shutdown(socket.SHUT_RDWR)
 
 
-class _AsyncBackend(httpcore.AnyIOBackend):
+class _AsyncBackend(httpcore.AsyncNetworkBackend):
+    def __init__(self) -> None:
+        # httpcore has a stand-in for it where anyio is missing, which httpx sees to.
+        self._backend = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
+
     async def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore.AsyncNetworkStream:
-        return _AsyncStream(await super().connect_tcp(*args, **kwargs))
+        return _AsyncStream(await self._backend.connect_tcp(*args, **kwargs))
 
 
 class Transport(httpx.HTTPTransport):

@@ -56,7 +56,7 @@ def _raw_member(payload: str, wanted: str) -> str:
     `payload` has been parsed before: it is one object, and the member is there once.
     """
     end = _gap(payload, 0)
-    name = None
+    name, raw = None, ""
     while name != wanted:
         name, end = _DECODER.raw_decode(payload, _gap(payload, end + 1))
         start = _gap(payload, _gap(payload, end) + 1)
