@@ -1,47 +1,26 @@
-"""FastAPI: the agent as a dependency, with scheme and scopes in OpenAPI, and `@requires_scope` on handlers."""
+"""`@requires_scope` on handlers: the wrapper judges templates on the arguments that the handler receives."""
 
 # No `from __future__ import annotations`: FastAPI cannot resolve the text of a callable object's annotations.
 
 import functools
 import inspect
-import json
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, ParamSpec, TypeVar, cast
 
 from fastapi import Depends, Security
-from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
-from fastapi.openapi.models import SecurityBase as SecurityModel
-from fastapi.security import SecurityScopes
-from fastapi.security.base import SecurityBase
-from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
-from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from agentwrit_guard import asgiscope
-from agentwrit_guard.asgi import GuardMiddleware
-from agentwrit_guard.contrib.starlette import current_agent, denial, deny_websocket, route_params
+from agentwrit_guard.contrib.fastapi.security import AgentSecurity, Declared, agent_security, refused
+from agentwrit_guard.contrib.starlette import denial, deny_websocket, route_params
 from agentwrit_guard.core.claims import Principal
 from agentwrit_guard.core.decisions import Allowed, Denied
 from agentwrit_guard.core.engine import judge
 from agentwrit_guard.core.requirements import Requirement, all_of, any_of
 from agentwrit_guard.errors import ConfigurationError
 from agentwrit_guard.guard import Guard
-from agentwrit_guard.perimeter import Perimeter
-
-__all__ = [
-    "AgentRefused",
-    "AgentSecurity",
-    "CurrentAgent",
-    "GuardMiddleware",
-    "OptionalAgent",
-    "agent_security",
-    "current_agent",
-    "optional_agent",
-    "requires_any_scope",
-    "requires_scope",
-]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,70 +29,6 @@ _AGENT = "agentwrit_agent"
 _CONNECTION = "agentwrit_connection"
 _GATE = "agentwrit_gate"
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
-
-
-class AgentRefused(HTTPException):
-    """Raised by the dependencies. Answered with `denied` as it is, unless the app handles its status by itself."""
-
-    def __init__(self, denied: Denied) -> None:
-        super().__init__(denied.status, json.loads(denied.body), dict(denied.headers))
-        self.denied = denied
-
-
-class AgentSecurity(SecurityBase):
-    """A dependency that gives the `Principal`: `Security(agent_security, scopes=["read:data:{xid}"])`.
-
-    Scopes are all required, on a handler, a router or the app. Without `guard` it asks that of the innermost
-    middleware. The instance is the key for `app.dependency_overrides`.
-    """
-
-    def __init__(self, guard: Guard | None = None) -> None:
-        self.guard = guard
-        self.model: SecurityModel = HTTPBearerModel(bearerFormat="JWT")
-        self.scheme_name: str = "AgentWrit"
-
-    async def __call__(self, conn: HTTPConnection, security_scopes: SecurityScopes) -> Principal:
-        requirement = _requirement(tuple(security_scopes.scopes))
-        params = route_params(conn.scope, requirement, {})
-        decision = await asgiscope.authorize(conn.scope, requirement, params, self.guard, front="fastapi")
-        if isinstance(decision, Denied):
-            raise _refused(conn, decision)
-        return decision.principal
-
-
-class OptionalAgentSecurity(SecurityBase):
-    """A dependency that gives the `Principal`, or None when the request has no AgentWrit credential.
-
-    For APIs that serve humans too: none, another scheme, and a bearer that is not of our kind give None; a token of
-    our kind that is not valid is refused.
-    """
-
-    def __init__(self, guard: Guard | None = None) -> None:
-        self.guard = guard
-        self.model: SecurityModel = HTTPBearerModel(bearerFormat="JWT")
-        self.scheme_name: str = "AgentWrit"
-        self._perimeter = Perimeter(others="pass")
-
-    async def __call__(self, conn: HTTPConnection) -> Principal | None:
-        guard = asgiscope.guard_of(conn.scope, self.guard)
-        allowed = asgiscope.allowed_by(conn.scope, guard)
-        if allowed is not None:
-            return allowed.principal
-        authorization = asgiscope.authorization(conn.scope)
-        decision = await guard.acheck(authorization, query=conn.scope.get("query_string", b""))
-        if isinstance(decision, Denied) and self._perimeter.passes(authorization):
-            return None
-        asgiscope.settled(conn.scope, guard, decision, front="fastapi")
-        if isinstance(decision, Denied):
-            raise _refused(conn, decision)
-        return decision.principal
-
-
-agent_security: AgentSecurity = AgentSecurity()
-optional_agent: OptionalAgentSecurity = OptionalAgentSecurity()
-
-CurrentAgent = Annotated[Principal, Security(agent_security)]
-OptionalAgent = Annotated[Principal | None, Security(optional_agent)]
 
 
 def requires_scope(
@@ -146,19 +61,6 @@ def requires_any_scope(
     return _requires(requirement, guard)
 
 
-class _Declared(str):
-    """A scope that the decorator's wrapper judges. OpenAPI shows it, the dependency leaves it alone."""
-
-    __slots__ = ("requirement",)
-
-    def __new__(cls, text: str, requirement: Requirement) -> "_Declared":
-        declared = super().__new__(cls, text)
-        declared.requirement = requirement
-        return declared
-
-    requirement: Requirement
-
-
 _securities: weakref.WeakKeyDictionary[Guard, AgentSecurity] = weakref.WeakKeyDictionary()
 
 
@@ -181,7 +83,7 @@ def _requires(requirement: Requirement, guard: Guard | None) -> Callable[[Callab
 
 def _extra(requirement: Requirement, security: AgentSecurity) -> list[inspect.Parameter]:
     """The arguments that a wrapper needs beside the handler's own."""
-    scopes = [_Declared(text, requirement) for text in requirement.scopes]
+    scopes = [Declared(text, requirement) for text in requirement.scopes]
     return [
         inspect.Parameter(_AGENT, _KEYWORD, annotation=Annotated[Principal, Security(security, scopes=scopes)]),
         inspect.Parameter(_CONNECTION, _KEYWORD, annotation=HTTPConnection),
@@ -205,7 +107,7 @@ def _gate(
         conn: HTTPConnection = values.pop(_CONNECTION)
         denied = _judge(conn, values.pop(_AGENT), requirement, guard, values)
         if denied is not None:
-            raise _refused(conn, denied)
+            raise refused(conn, denied)
 
     own = inspect.signature(handler, eval_str=True).parameters.values()
     same = [parameter.replace(kind=_KEYWORD) for parameter in own if parameter.name in requirement.variables]
@@ -237,7 +139,7 @@ def _wrap(handler: Callable[..., Any], requirement: Requirement, guard: Guard | 
     async def asynchronous_items(*args: Any, **kwargs: Any) -> Any:
         conn, denied = judged(kwargs)
         if denied is not None:
-            raise _refused(conn, denied)
+            raise refused(conn, denied)
         async for item in handler(*args, **kwargs):
             yield item
 
@@ -245,7 +147,7 @@ def _wrap(handler: Callable[..., Any], requirement: Requirement, guard: Guard | 
     def synchronous_items(*args: Any, **kwargs: Any) -> Iterator[Any]:
         conn, denied = judged(kwargs)
         if denied is not None:
-            raise _refused(conn, denied)
+            raise refused(conn, denied)
         yield from handler(*args, **kwargs)
 
     if inspect.isasyncgenfunction(handler):
@@ -273,31 +175,3 @@ def _by_path_name(conn: HTTPConnection, values: dict[str, Any]) -> dict[str, Any
     dependant = getattr(conn.scope.get("route"), "dependant", None)
     fields = getattr(dependant, "path_params", ())
     return {field.alias: values[field.name] for field in fields if field.name in values}
-
-
-@functools.lru_cache(maxsize=1024)
-def _requirement_of(scopes: tuple[str, ...], max_age: float | None) -> Requirement:
-    return all_of(*scopes, max_age=max_age) if scopes else Requirement.authenticated(max_age=max_age)
-
-
-def _requirement(scopes: tuple[str, ...]) -> Requirement:
-    """What the dependency judges: the scopes given to it as they are, and how fresh the decorators want the agent."""
-    declared = [scope.requirement.max_age for scope in scopes if isinstance(scope, _Declared)]
-    ages = [age for age in declared if age is not None]
-    plain = tuple(scope for scope in scopes if not isinstance(scope, _Declared))
-    return _requirement_of(plain, min(ages) if ages else None)
-
-
-def _refused(conn: HTTPConnection, denied: Denied) -> AgentRefused:
-    """The exception, and its handler put where Starlette looks for one, so that no set-up is needed."""
-    handlers = conn.scope.get("starlette.exception_handlers")
-    if handlers:
-        handlers[0].setdefault(AgentRefused, _render)
-    return AgentRefused(denied)
-
-
-async def _render(conn: HTTPConnection, error: AgentRefused) -> Response | None:
-    if isinstance(conn, WebSocket):
-        await deny_websocket(conn, error.denied)
-        return None
-    return denial(conn, error.denied)

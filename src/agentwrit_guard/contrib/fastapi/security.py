@@ -1,0 +1,130 @@
+"""The dependencies: who sends the request, as a security scheme of OpenAPI."""
+
+# No `from __future__ import annotations`: FastAPI cannot resolve the text of a callable object's annotations.
+
+import functools
+import json
+from typing import Annotated
+
+from fastapi import Security
+from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
+from fastapi.openapi.models import SecurityBase as SecurityModel
+from fastapi.security import SecurityScopes
+from fastapi.security.base import SecurityBase
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+from starlette.websockets import WebSocket
+
+from agentwrit_guard import asgiscope
+from agentwrit_guard.contrib.starlette import denial, deny_websocket, route_params
+from agentwrit_guard.core.claims import Principal
+from agentwrit_guard.core.decisions import Denied
+from agentwrit_guard.core.requirements import Requirement, all_of
+from agentwrit_guard.guard import Guard
+from agentwrit_guard.perimeter import Perimeter
+
+
+class AgentRefused(HTTPException):
+    """Raised by the dependencies. Answered with `denied` as it is, unless the app handles its status by itself."""
+
+    def __init__(self, denied: Denied) -> None:
+        super().__init__(denied.status, json.loads(denied.body), dict(denied.headers))
+        self.denied = denied
+
+
+class AgentSecurity(SecurityBase):
+    """A dependency that gives the `Principal`: `Security(agent_security, scopes=["read:data:{xid}"])`.
+
+    Scopes are all required, on a handler, a router or the app. Without `guard` it asks that of the innermost
+    middleware. The instance is the key for `app.dependency_overrides`.
+    """
+
+    def __init__(self, guard: Guard | None = None) -> None:
+        self.guard = guard
+        self.model: SecurityModel = HTTPBearerModel(bearerFormat="JWT")
+        self.scheme_name: str = "AgentWrit"
+
+    async def __call__(self, conn: HTTPConnection, security_scopes: SecurityScopes) -> Principal:
+        requirement = _requirement(tuple(security_scopes.scopes))
+        params = route_params(conn.scope, requirement, {})
+        decision = await asgiscope.authorize(conn.scope, requirement, params, self.guard, front="fastapi")
+        if isinstance(decision, Denied):
+            raise refused(conn, decision)
+        return decision.principal
+
+
+class OptionalAgentSecurity(SecurityBase):
+    """A dependency that gives the `Principal`, or None when the request has no AgentWrit credential.
+
+    For APIs that serve humans too: none, another scheme, and a bearer that is not of our kind give None; a token of
+    our kind that is not valid is refused.
+    """
+
+    def __init__(self, guard: Guard | None = None) -> None:
+        self.guard = guard
+        self.model: SecurityModel = HTTPBearerModel(bearerFormat="JWT")
+        self.scheme_name: str = "AgentWrit"
+        self._perimeter = Perimeter(others="pass")
+
+    async def __call__(self, conn: HTTPConnection) -> Principal | None:
+        guard = asgiscope.guard_of(conn.scope, self.guard)
+        allowed = asgiscope.allowed_by(conn.scope, guard)
+        if allowed is not None:
+            return allowed.principal
+        authorization = asgiscope.authorization(conn.scope)
+        decision = await guard.acheck(authorization, query=conn.scope.get("query_string", b""))
+        if isinstance(decision, Denied) and self._perimeter.passes(authorization):
+            return None
+        asgiscope.settled(conn.scope, guard, decision, front="fastapi")
+        if isinstance(decision, Denied):
+            raise refused(conn, decision)
+        return decision.principal
+
+
+agent_security: AgentSecurity = AgentSecurity()
+optional_agent: OptionalAgentSecurity = OptionalAgentSecurity()
+
+CurrentAgent = Annotated[Principal, Security(agent_security)]
+OptionalAgent = Annotated[Principal | None, Security(optional_agent)]
+
+
+class Declared(str):
+    """A scope that the decorator's wrapper judges. OpenAPI shows it, the dependency leaves it alone."""
+
+    __slots__ = ("requirement",)
+
+    def __new__(cls, text: str, requirement: Requirement) -> "Declared":
+        declared = super().__new__(cls, text)
+        declared.requirement = requirement
+        return declared
+
+    requirement: Requirement
+
+
+@functools.lru_cache(maxsize=1024)
+def _requirement_of(scopes: tuple[str, ...], max_age: float | None) -> Requirement:
+    return all_of(*scopes, max_age=max_age) if scopes else Requirement.authenticated(max_age=max_age)
+
+
+def _requirement(scopes: tuple[str, ...]) -> Requirement:
+    """What the dependency judges: the scopes given to it as they are, and how fresh the decorators want the agent."""
+    declared = [scope.requirement.max_age for scope in scopes if isinstance(scope, Declared)]
+    ages = [age for age in declared if age is not None]
+    plain = tuple(scope for scope in scopes if not isinstance(scope, Declared))
+    return _requirement_of(plain, min(ages) if ages else None)
+
+
+def refused(conn: HTTPConnection, denied: Denied) -> AgentRefused:
+    """The exception, and its handler put where Starlette looks for one, so that no set-up is needed."""
+    handlers = conn.scope.get("starlette.exception_handlers")
+    if handlers:
+        handlers[0].setdefault(AgentRefused, _render)
+    return AgentRefused(denied)
+
+
+async def _render(conn: HTTPConnection, error: AgentRefused) -> Response | None:
+    if isinstance(conn, WebSocket):
+        await deny_websocket(conn, error.denied)
+        return None
+    return denial(conn, error.denied)
