@@ -43,6 +43,7 @@ class GuardMiddleware:
         self.app = app
         self.guard = guard
         self._perimeter = Perimeter(public, protect, others, allow_preflight)
+        self._roots = _root_paths(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
@@ -50,7 +51,7 @@ class GuardMiddleware:
             if isinstance(decision, Denied):
                 await asgiscope.refuse(decision, scope, receive, send)
             else:
-                asgiscope.leave(scope, self.guard, decision)
+                asgiscope.enter(scope, self.guard, decision)
                 await self._pass(scope, receive, send)
         elif scope["type"] == "lifespan":
             try:
@@ -62,7 +63,7 @@ class GuardMiddleware:
 
     async def _decide(self, scope: Scope) -> Allowed | Denied | None:
         method = asgiscope.method(scope)
-        if not self._perimeter.judges(method, asgiscope.route_path(scope)):
+        if not self._judges(method, scope):
             return None
         if method == "OPTIONS" and self._perimeter.allows_preflight(
             method,
@@ -79,38 +80,81 @@ class GuardMiddleware:
         asgiscope.record(scope, self.guard, decision, phase="middleware", front="asgi")
         return decision
 
+    def _judges(self, method: str, scope: Scope) -> bool:
+        """Whether the path needs a decision as the router will read it, or as it would with a root path of its own."""
+        if self._perimeter.judges(method, asgiscope.route_path(scope)):
+            return True
+        readings = (asgiscope.route_path({**scope, "root_path": root}) for root in self._roots)
+        return any(self._perimeter.judges(method, path) for path in readings)
+
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the app. What a decorator or dependency refuses is answered from here, so that no error handler of
         the app can turn it into something else (threats R-15)."""
-        refusals = asgiscope.refusals(scope)
-        started = answered = False
-
-        async def guarded_send(message: Message) -> None:
-            nonlocal started, answered
-            if not started:
-                if refusals:
-                    answered = started = True
-                    await asgiscope.refuse(refusals[0], scope, _nothing, send)
-                    return
-                started = True
-            if not answered:
-                await send(message)
-
+        answer = _Answer(scope, send)
         try:
-            await self.app(scope, receive, guarded_send)
+            await self.app(scope, receive, answer.send)
         except ScopeRequired as error:
-            if started:
+            if answer.started:
                 raise
             denied = refuse(
                 Reason.INSUFFICIENT_SCOPE, self.guard.realm, shortfall=Shortfall(error.scopes, error.missing)
             )
             asgiscope.record(scope, self.guard, denied, phase="requirement", front="asgi")
             await asgiscope.refuse(denied, scope, _nothing, send)
+        except BaseException:
+            await answer.flush()
+            raise
+        else:
+            await answer.flush()
+
+
+class _Answer:
+    """What an app sends, replaced by the first refusal from within.
+
+    A 500 is held back until the app has ended: an inner app's error page goes out before its ScopeRequired arrives.
+    """
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._scope = scope
+        self._send = send
+        self._refusals = asgiscope.refusals(scope)
+        self._held: list[Message] = []
+        self._answered = False
+        self.started = False
+
+    async def send(self, message: Message) -> None:
+        if not self.started:
+            if self._refusals:
+                self._answered = self.started = True
+                await asgiscope.refuse(self._refusals[0], self._scope, _nothing, self._send)
+            elif self._held or message.get("status") == 500:
+                self._held.append(message)
+                return
+            else:
+                self.started = True
+        if not self._answered:
+            await self._send(message)
+
+    async def flush(self) -> None:
+        for message in self._held:
+            self.started = True
+            await self._send(message)
 
 
 async def _nothing() -> Message:
     """Stands for a websocket's connect event, which the app has taken already."""
     return {}
+
+
+def _root_paths(app: object) -> tuple[str, ...]:
+    """Root paths that an app sets by itself, as FastAPI does, after a middleware around it has read the scope."""
+    found = []
+    while app is not None:
+        root = getattr(app, "root_path", None)
+        if isinstance(root, str) and root:
+            found.append(root.rstrip("/"))
+        app = getattr(app, "app", None)
+    return tuple(found)
 
 
 def _check_app(app: object) -> None:

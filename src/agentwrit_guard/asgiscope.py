@@ -24,6 +24,7 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 KEY: Final = "agentwrit"
+_INNERMOST: Final = "agentwrit.innermost"
 _REFUSED: Final = "agentwrit.refused"
 _REQUEST_ID: Final = "agentwrit.request_id"
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
@@ -63,29 +64,35 @@ def request_id(scope: Scope) -> str:
     return chosen
 
 
+def enter(scope: Scope, guard: Guard, allowed: Allowed | None) -> None:
+    """What a middleware puts down, for all that is further in: its guard is the innermost one from here on."""
+    scope[_INNERMOST] = guard
+    # A new dict, because some servers hand one state to several requests of a connection.
+    scope["state"] = dict(scope.get("state") or {})
+    leave(scope, guard, allowed)
+
+
 def leave(scope: Scope, guard: Guard, allowed: Allowed | None) -> None:
     """Put down what `guard` decided, for decorators and dependencies further in."""
     scope[KEY] = {**scope.get(KEY, {}), guard: allowed}
-    # A new dict, because some servers hand one state to several requests of a connection.
-    scope["state"] = {**(scope.get("state") or {}), "agent": None if allowed is None else allowed.principal}
+    scope.setdefault("state", {})["agent"] = None if allowed is None else allowed.principal
 
 
 def guard_of(scope: Scope, guard: Guard | None) -> Guard:
     """The guard to ask: the one given, else that of the innermost middleware. ConfigurationError for neither."""
-    if guard is not None:
-        return guard
-    guards: dict[Guard, Allowed | None] = scope.get(KEY, {})
-    if not guards:
+    asked: Guard | None = guard or scope.get(_INNERMOST)
+    if asked is None:
         raise ConfigurationError("a handler requires an agent, but there is no GuardMiddleware and no guard= was given")
-    return list(guards)[-1]
+    return asked
 
 
 def allowed_by(scope: Scope, guard: Guard | None) -> Allowed | None:
-    """What the guard (else the innermost one) allowed; never another guard's entry."""
+    """What the guard allowed, else the innermost middleware's, else that of the last decorator that had its own."""
     guards: dict[Guard, Allowed | None] = scope.get(KEY, {})
-    if guard is None:
+    asked: Guard | None = guard or scope.get(_INNERMOST)
+    if asked is None:
         return list(guards.values())[-1] if guards else None
-    return guards.get(guard)
+    return guards.get(asked)
 
 
 async def authorize(
@@ -94,7 +101,7 @@ async def authorize(
     """Judge a handler's requirement on the identity of this request, established now if no middleware has."""
     asked = guard_of(scope, guard)
     allowed = allowed_by(scope, asked)
-    if allowed is None or requirement.max_age is not None:
+    if allowed is None or not asked.vouches(allowed, requirement):
         query = scope.get("query_string", b"")
         decision = await asked.acheck(authorization(scope), requirement, params, query=query)
     else:
@@ -111,7 +118,7 @@ def authorize_blocking(
     """As `authorize`, for a sync handler in a worker thread."""
     asked = guard_of(scope, guard)
     allowed = allowed_by(scope, asked)
-    if allowed is None or requirement.max_age is not None:
+    if allowed is None or not asked.vouches(allowed, requirement):
         decision = asked.check(authorization(scope), requirement, params, query=scope.get("query_string", b""))
     else:
         decision = asked.judge(allowed, requirement, params)

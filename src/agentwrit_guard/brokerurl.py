@@ -76,7 +76,7 @@ def _loopback(host: str, url: object) -> bool:
             raise ConfigurationError(f"broker_url {url!r} has no host, or not one name or plain address") from None
         if host in _METADATA_NAMES:
             raise ConfigurationError(f"broker_url {url!r} names a metadata service") from None
-        return host == "localhost" or host.endswith(".localhost")
+        return host == "localhost"
     inner = _embedded(address)
     if any(str(one) in _METADATA_ADDRESSES or one.is_link_local or one.is_multicast for one in (address, inner)):
         raise ConfigurationError(f"broker_url {url!r} is a link-local, metadata or multicast address")

@@ -21,6 +21,7 @@ StartResponse = Callable[..., Any]
 WSGIApp = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 KEY: Final = "agentwrit_guard"
+_INNERMOST: Final = "agentwrit_guard.innermost"
 _REFUSED: Final = "agentwrit_guard.refused"
 _REQUEST_ID: Final = "agentwrit_guard.request_id"
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -58,6 +59,12 @@ def request_id(environ: Environ) -> str:
     return chosen
 
 
+def enter(environ: Environ, guard: Guard, allowed: Allowed | None) -> None:
+    """What a middleware puts down, for all that is further in: its guard is the innermost one from here on."""
+    environ[_INNERMOST] = guard
+    leave(environ, guard, allowed)
+
+
 def leave(environ: Environ, guard: Guard, allowed: Allowed | None) -> None:
     """Put down what `guard` decided, for decorators further in."""
     environ[KEY] = {**environ.get(KEY, {}), guard: allowed}
@@ -65,16 +72,17 @@ def leave(environ: Environ, guard: Guard, allowed: Allowed | None) -> None:
 
 def guard_of(environ: Environ, guard: Guard | None) -> Guard | None:
     """The guard to ask: the one given, else that of the innermost middleware, else None."""
-    guards: dict[Guard, Allowed | None] = environ.get(KEY, {})
-    return guard if guard is not None or not guards else list(guards)[-1]
+    innermost: Guard | None = environ.get(_INNERMOST)
+    return guard or innermost
 
 
 def allowed_by(environ: Environ, guard: Guard | None) -> Allowed | None:
-    """What the guard (else the innermost one) allowed; never another guard's entry."""
+    """What the guard allowed, else the innermost middleware's, else that of the last decorator that had its own."""
     guards: dict[Guard, Allowed | None] = environ.get(KEY, {})
-    if guard is None:
+    asked = guard_of(environ, guard)
+    if asked is None:
         return list(guards.values())[-1] if guards else None
-    return guards.get(guard)
+    return guards.get(asked)
 
 
 def authorize(
@@ -85,7 +93,7 @@ def authorize(
     if asked is None:
         raise ConfigurationError("a handler requires an agent, but there is no GuardMiddleware and no guard= was given")
     allowed = allowed_by(environ, asked)
-    if allowed is None or requirement.max_age is not None:
+    if allowed is None or not asked.vouches(allowed, requirement):
         decision = asked.check(authorization(environ), requirement, params, query=query(environ))
     else:
         decision = asked.judge(allowed, requirement, params)

@@ -100,6 +100,10 @@ class Guard:
         return guard
 
     def _set_up(self, settings: Settings, clock: Clock | None, on_decision: Hook | None) -> None:
+        if on_decision is not None and not callable(on_decision):
+            raise ConfigurationError(f"on_decision must be a function of a DecisionEvent, got {on_decision!r}")
+        if clock is not None and not isinstance(clock, Clock):
+            raise ConfigurationError(f"clock must be a Clock, got {clock!r}")
         self.settings = settings
         self._clock = clock or Clock()
         options = LinkOptions(
@@ -205,6 +209,15 @@ class Guard:
         """`decide`, and `asettle` if it comes to that."""
         decision = self.decide(authorization, requirement, params, query=query)
         return await self.asettle(decision) if isinstance(decision, Lookup) else decision
+
+    def vouches(self, allowed: Allowed, requirement: Requirement) -> bool:
+        """Whether an identity that was let in further out is still young enough to judge a requirement on.
+
+        It is not for a requirement with a `max_age`, nor when the request has been held up since: by a slow body,
+        say, which its sender paces. What was asked for this very request is good for `timeout` seconds at least.
+        """
+        age = self._clock.wall() - allowed.principal.validated_at
+        return requirement.max_age is None and 0 <= age < max(self.settings.cache_ttl, self.settings.timeout)
 
     def judge(self, allowed: Allowed, requirement: Requirement, params: Params | None = None) -> Allowed | Denied:
         """Judge a requirement on an identity that this guard let in a moment ago.

@@ -220,7 +220,9 @@ class AsyncLink(_Runner):
             # A loop that has ended closed what it opened; only its entry is left.
             for ended in [other for other in list(self._loops) if other.is_closed()]:
                 self._loops.pop(ended, None)
-            here = self._loops[loop] = _Here(_keep(self._options, self._tls), {})
+            here = self._loops[loop] = _Here(
+                _keep(self._options, self._tls), asyncio.Semaphore(self._options.max_in_flight), {}
+            )
         return here
 
     async def _drive(self, flow: Flow[T], deadline: float) -> T:
@@ -241,15 +243,20 @@ class AsyncLink(_Runner):
 
     async def _exchange(self, request: BrokerRequest, deadline: float) -> BrokerReply:
         try:
-            return await asyncio.wait_for(self._fetch(request), max(0.0, deadline - time.monotonic()))
+            return await asyncio.wait_for(self._placed(request), max(0.0, deadline - time.monotonic()))
         except asyncio.TimeoutError:
             fault = self._talk.late()
         except FAULTS as error:
             fault = self._talk.fault(error)
         raise fault
 
-    async def _fetch(self, request: BrokerRequest) -> BrokerReply:
+    async def _placed(self, request: BrokerRequest) -> BrokerReply:
+        # The queue stands here and not in the HTTP library's pool, whose every step looks at all that wait in it.
         here = self._here()
+        async with here.places:
+            return await self._fetch(request, here)
+
+    async def _fetch(self, request: BrokerRequest, here: _Here) -> BrokerReply:
         if here.client is None:
             here.client = await here.keeper.__anext__()
         async with here.client.stream(**self._talk.arguments(request), timeout=None) as response:
@@ -266,6 +273,7 @@ class _Here:
     """What one event loop has opened."""
 
     keeper: AsyncGenerator[httpx.AsyncClient, None]
+    places: asyncio.Semaphore
     calls: dict[bytes, _Call[asyncio.Task[Any]]]
     client: httpx.AsyncClient | None = None
 

@@ -81,7 +81,7 @@ class Perimeter:
             return True
         return any(
             (rule_method is None or _is_of(method, rule_method))
-            and (path == rule_path or (rule_path.endswith("/") and f"{path}/".startswith(rule_path)))
+            and (f"{path}/".startswith(rule_path) if rule_path.endswith("/") else path.removesuffix("/") == rule_path)
             for rule_method, rule_path in self._protect or ()
         )
 
@@ -99,8 +99,8 @@ def _is_plain(path: str) -> bool:
 
 
 def _rules(name: str, rules: Iterable[str]) -> tuple[tuple[str | None, str], ...]:
-    if isinstance(rules, (str, bytes)):
-        raise ConfigurationError(f"{name} must be a list of paths, got the one string {rules!r}")
+    if isinstance(rules, (str, bytes)) or not isinstance(rules, Iterable):
+        raise ConfigurationError(f"{name} must be a list of paths, got {rules!r}")
     found = []
     for rule in rules:
         match = _RULE.fullmatch(rule) if isinstance(rule, str) else None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from agentwrit_guard import environ as wsgienviron
@@ -46,7 +47,7 @@ class GuardMiddleware:
         decision = self._decide(environ)
         if isinstance(decision, Denied):
             return wsgienviron.refuse(decision, environ, start_response)
-        wsgienviron.leave(environ, self.guard, decision)
+        wsgienviron.enter(environ, self.guard, decision)
         return self._pass(environ, start_response)
 
     def _decide(self, environ: Environ) -> Allowed | Denied | None:
@@ -80,8 +81,12 @@ class GuardMiddleware:
             write: Callable[[bytes], Any] = start_response(*args, **kwargs)
             return write
 
+        body: Iterable[bytes] = ()
         try:
             body = self.app(environ, guarded_start)
+            if not started and not refusals:
+                # The app does its work when it is iterated: begin, to see whether it refuses.
+                body = _Begun(body)
         except ScopeRequired as error:
             if started:
                 raise
@@ -96,6 +101,28 @@ class GuardMiddleware:
         if close is not None:
             close()
         return wsgienviron.refuse(refusals[0], environ, start_response)
+
+
+class _Begun:
+    """A body whose first chunk has been taken from it."""
+
+    def __init__(self, body: Iterable[bytes]) -> None:
+        self._body = body
+        try:
+            iterator = iter(body)
+            first = list(itertools.islice(iterator, 1))
+        except BaseException:
+            self.close()
+            raise
+        self._chunks = itertools.chain(first, iterator)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._chunks
+
+    def close(self) -> None:
+        close = getattr(self._body, "close", None)
+        if close is not None:
+            close()
 
 
 def _check_app(app: object) -> None:

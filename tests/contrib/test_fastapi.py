@@ -381,3 +381,86 @@ def test_two_guards_keep_their_agents_apart(guard: Guard, broker: StubBroker) ->
         assert TestClient(app).get("/x", headers=auth("a:b:c")).status_code == 401
         assert (broker.calls, strict.calls) == (1, 1)
         other.close()
+
+
+def test_a_max_age_is_not_lost_to_an_equal_scope_elsewhere(
+    app: FastAPI, client: TestClient, broker: StubBroker
+) -> None:
+    @app.get("/pay", dependencies=[Security(agent_security, scopes=["write:pay:all"])])
+    @requires_scope("write:pay:all", max_age=0)
+    async def pay() -> None: ...
+
+    assert status(client, "/pay", "write:pay:all") == 200
+    broker.answer = invalid
+    assert status(client, "/pay", "write:pay:all") == 401
+
+
+def normalise(customer_id: str) -> str:
+    return customer_id.lower()
+
+
+def number(xid: int) -> int:
+    return xid
+
+
+def test_s_13_what_dependencies_make_of_a_parameter_counts(app: FastAPI, client: TestClient) -> None:
+    ran: list[Any] = []
+
+    @app.get("/plain/{xid}")
+    async def plain(
+        xid: int, agent: Annotated[Principal, Security(agent_security, scopes=["read:data:{xid}"])]
+    ) -> None:
+        ran.append(xid)
+
+    @app.get("/c/{customer_id}")
+    @requires_scope("read:customers:{customer_id}")
+    async def customer(customer_id: Annotated[str, Depends(normalise)]) -> None:
+        ran.append(customer_id)
+
+    @app.get("/sub/{xid}")
+    @requires_scope("read:data:{xid}")
+    async def sub(found: Annotated[int, Depends(number)]) -> None:
+        ran.append(found)
+
+    for path in ("/plain", "/sub"):
+        for odd in ("07", "1_0", "+7"):
+            assert status(client, f"{path}/{odd}", f"read:data:{odd}", "read:data:*") in (403, 422), (path, odd)
+    assert status(client, "/c/ABC", "read:customers:ABC", "read:customers:abc") == 403
+    assert ran == []
+    assert status(client, "/plain/7", "read:data:7") == 200
+    assert status(client, "/sub/7", "read:data:7") == 200
+    assert status(client, "/c/abc", "read:customers:abc") == 200
+    assert status(client, "/plain/x", "read:data:x") == 422
+    assert ran == [7, 7, "abc"]
+
+
+def test_the_text_of_a_path_parameter_below_a_prefix(app: FastAPI, client: TestClient) -> None:
+    router = APIRouter()
+
+    @router.get("/{p:path}")
+    @requires_scope("read:files:{p}", charset=r"[a-z/]+")
+    async def file(p: str) -> str:
+        return p
+
+    app.include_router(router, prefix="/api")
+    assert status(client, "/api/a/b", "read:files:a/b") == 200
+    assert status(client, "/api/a/b", "read:files:api/a/b") == 403
+
+
+def test_two_decorators_on_one_handler_fail_at_import() -> None:
+    with pytest.raises(ConfigurationError, match="twice"):
+
+        @requires_scope("a:b:c")
+        @requires_scope("a:b:d")
+        def handler() -> None: ...
+
+
+class Callable_:  # noqa: N801
+    async def __call__(self) -> str:
+        return "ok"
+
+
+def test_a_callable_object_may_be_async(app: FastAPI, client: TestClient) -> None:
+    app.add_api_route("/object", requires_scope("a:b:c")(Callable_()))
+    assert status(client, "/object", "a:b:c") == 200
+    assert status(client, "/object", "a:b:d") == 403

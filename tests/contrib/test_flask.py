@@ -48,6 +48,11 @@ def status(app: Flask, path: str, *scopes: str, method: str = "GET") -> int:
         ("/<int:other>/<int:xid>", "/7/007", ["read:data:7"], 403),
         ("/<int:other>/<int:xid>", "/007/7", ["read:data:7"], 200),
         ("/d/c-<int:xid>.json", "/d/c-7.json", ["read:data:7"], 200),
+        ("/d/c-<int:xid>.json", "/d/c-07.json", ["read:data:7", "read:data:07"], 403),
+        ("/d/<other>-<xid>", "/d/x-y-z", ["read:data:z"], 200),
+        ("/d/<other>-<xid>", "/d/x-y-z", ["read:data:y-z"], 403),
+        ("/<path:other>/<int:xid>", "/a/b/7", ["read:data:7"], 200),
+        ("/<path:other>/<int:xid>", "/a/b/07", ["read:data:7"], 403),
     ],
 )
 def test_a_template_is_judged_on_text_and_value(
@@ -221,3 +226,39 @@ def test_flask_globals_are_left_alone(app: Flask) -> None:
         return repr(sorted(g))
 
     assert app.test_client().get("/g", headers=auth("a:b:c")).text == "[]"
+
+
+def test_a_slash_at_the_end_that_the_rule_forgives(app: Flask) -> None:
+    app.url_map.strict_slashes = False
+
+    @app.get("/d/<int:xid>")
+    @requires_scope("read:data:{xid}")
+    def view(xid: int) -> str:
+        return "ok"
+
+    assert status(app, "/d/7/", "read:data:7") == 200
+    assert status(app, "/d/07/", "read:data:7") == 403
+
+
+def test_values_that_the_app_takes_out_before_the_view(app: Flask) -> None:
+    @app.url_value_preprocessor
+    def pull(endpoint: str | None, values: dict[str, Any] | None) -> None:
+        if values:
+            values.pop("lang", None)
+
+    @app.get("/<lang>/<int:xid>")
+    @requires_scope("read:data:{xid}")
+    def view(xid: int) -> str:
+        return "ok"
+
+    assert status(app, "/en/7", "read:data:7") == 200
+    assert status(app, "/en/07", "read:data:7") == 403
+
+
+def test_a_default_of_the_rule_is_no_text_of_the_path(app: Flask) -> None:
+    @app.route("/d", defaults={"xid": 7})
+    @requires_scope("read:data:{xid}")
+    def view(xid: int) -> str:
+        return "ok"
+
+    assert status(app, "/d", "read:data:7") == 403

@@ -17,7 +17,6 @@ from starlette.websockets import WebSocket
 from agentwrit_guard import Allowed, Denied, Guard, all_of, wsgi
 from agentwrit_guard.contrib.fastapi import GuardMiddleware, requires_scope
 from agentwrit_guard.environ import Environ, StartResponse
-from agentwrit_guard.errors import ScopeRequired
 from tests.docs import apps
 from tests.docs.conftest import World
 from tests.docs.pages import read, table
@@ -258,15 +257,14 @@ def test_an_open_websocket_is_not_judged_again(world: World) -> None:
 
 
 def test_a_wsgi_app_that_is_a_generator_serves_nothing_it_must_not(world: World, guard: Guard) -> None:
-    """As the architecture page says: the server sees the exception, and makes its 500 of it."""
+    """As the architecture page says: its first chunk is awaited, so that its refusal is a 403 like any other."""
 
     def app(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
         environ["agentwrit_guard"][guard].principal.require("read:secrets:1")
         start_response("200 OK", [])
         yield b"secret"
 
-    with pytest.raises(ScopeRequired):
-        talk(wsgi.GuardMiddleware(app, guard), get("/", world.clerk))
+    assert talk(wsgi.GuardMiddleware(app, guard), get("/", world.clerk)).status == 403
 
 
 def test_what_is_not_there_yet_is_not_there() -> None:

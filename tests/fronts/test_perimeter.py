@@ -88,6 +88,7 @@ def test_protect_narrows_the_guard(make_front: Make, broker: StubBroker, name: s
     expect(front, broker, Request("/hooks", "POST"), 401, error="unauthorized")
     for path in ("/customers/7291", "/customers", "//customers/7291", "/x/../customers/7291", "/customers/", "/a//b"):
         expect(front, broker, get(path=path), 401, error="unauthorized")
+    expect(front, broker, Request("/hooks/", "POST"), 401, error="unauthorized")
     expect(front, broker, Request("/customers/7291", "DELETE"), 401, error="unauthorized")
     expect(front, broker, get(bearer(), path="/customers/7291"), 200, calls=1)
 

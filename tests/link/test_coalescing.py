@@ -444,3 +444,17 @@ def test_c_19_in_64_threads_each_gets_its_own_claims(guard: Guard, stub: StubBro
 
 def test_the_stub_and_the_tokens_agree() -> None:
     assert token(claims()) == GOOD
+
+
+@pytest.mark.anyio
+async def test_x_03_no_more_calls_are_under_way_than_there_are_places(stub: StubBroker) -> None:
+    guard = Guard(stub.url, clock=MovableClock().clock, max_in_flight=4, timeout=20)
+    with stub.held():
+        asking = [asyncio.create_task(guard.acheck(bearer(token(jti=f"t{number}")))) for number in range(40)]
+        await until(lambda: stub.calls == 4)
+        await asyncio.sleep(0)
+        assert stub.calls == 4
+    decisions = await asyncio.gather(*asking)
+    assert all(isinstance(decision, Allowed) for decision in decisions)
+    assert stub.calls == 40
+    await guard.aclose()

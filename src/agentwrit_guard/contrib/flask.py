@@ -17,7 +17,15 @@ from agentwrit_guard import environ as wsgienviron
 from agentwrit_guard.core.bearer import refuse
 from agentwrit_guard.core.claims import Principal
 from agentwrit_guard.core.decisions import Denied, Reason
-from agentwrit_guard.core.requirements import Params, Requirement, RouteValue, Shortfall, all_of, any_of
+from agentwrit_guard.core.requirements import (
+    Params,
+    Requirement,
+    RouteValue,
+    Shortfall,
+    all_of,
+    any_of,
+    identifier_text,
+)
 from agentwrit_guard.errors import ConfigurationError, ScopeRequired
 from agentwrit_guard.guard import Guard
 from agentwrit_guard.perimeter import Others
@@ -148,19 +156,25 @@ def _params(requirement: Requirement, values: dict[str, Any]) -> Params:
 
 
 def _raw_text(rule: Rule | None, name: str) -> str:
-    """What stands in the path for a variable of the rule; nothing that fits if the rule does not tell."""
-    match = None if rule is None else _regex(rule.rule).fullmatch(wsgienviron.path(request.environ))
-    return "" if match is None or name not in match.groupdict() else match.group(name)
+    """What stands in the path for a variable of the rule; nothing that fits if that cannot be told.
 
-
-@functools.lru_cache(maxsize=4096)
-def _regex(rule: str) -> re.Pattern[str]:
-    pattern, end = "", 0
-    for variable in _VARIABLE.finditer(rule):
-        text = ".+?" if variable.group(1) == "path" else "[^/]+?"
-        pattern += f"{re.escape(rule[end : variable.start()])}(?P<{variable.group(2)}>{text})"
-        end = variable.end()
-    return re.compile(pattern + re.escape(rule[end:]) + ("?" if rule.endswith("/") else ""), re.DOTALL)
+    Either the values that the router found, put back into the rule, give the path: then each stands there as it is.
+    Or the variable has a segment of the path to itself.
+    """
+    variables = [] if rule is None else list(_VARIABLE.finditer(rule.rule))
+    if rule is None or name not in [variable.group(2) for variable in variables]:
+        return ""
+    values = request.view_args or {}
+    path = wsgienviron.path(request.environ).removesuffix("/")
+    whole = _VARIABLE.sub(lambda variable: identifier_text(values.get(variable.group(2))), rule.rule)
+    if whole.removesuffix("/") == path:
+        return identifier_text(values.get(name))
+    segments, texts = rule.rule.removesuffix("/").split("/"), path.split("/")
+    for segment, text in zip(segments, texts, strict=False):
+        variable = _VARIABLE.fullmatch(segment)
+        if len(segments) == len(texts) and variable is not None and variable.group(2) == name:
+            return text
+    return ""
 
 
 def _response(denied: Denied) -> Response:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketState
 
 from agentwrit_guard import asgiscope
 from agentwrit_guard.asgi import GuardMiddleware
@@ -21,6 +21,8 @@ from agentwrit_guard.errors import ConfigurationError
 from agentwrit_guard.guard import Guard
 
 __all__ = ["GuardMiddleware", "current_agent", "requires_any_scope", "requires_scope"]
+
+_MAX_SEGMENTS: Final = 256
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -71,8 +73,9 @@ def denial(conn: HTTPConnection, denied: Denied) -> Response:
 
 
 async def deny_websocket(websocket: WebSocket, denied: Denied) -> None:
-    """Refuse a websocket before accept: with the answer itself where the server can, else by close 1008."""
-    if "websocket.http.response" in (websocket.scope.get("extensions") or {}):
+    """Refuse a websocket: with the answer itself before accept where the server can, else by close 1008."""
+    connecting = websocket.application_state is WebSocketState.CONNECTING
+    if connecting and "websocket.http.response" in (websocket.scope.get("extensions") or {}):
         await websocket.send_denial_response(denial(websocket, denied))
     else:
         await websocket.close(1008, denied.reason.error or "")
@@ -98,10 +101,15 @@ def _requires(requirement: Requirement, guard: Guard | None) -> Callable[[Callab
     def decorate(endpoint: Callable[P, R]) -> Callable[P, R]:
         if inspect.isclass(endpoint):
             raise ConfigurationError(f"requires_scope goes on the methods of {endpoint.__name__}, not on the class")
-        guarded = _guard_async if inspect.iscoroutinefunction(endpoint) else _guard_sync
+        guarded = _guard_async if is_async(endpoint) else _guard_sync
         return cast("Callable[P, R]", guarded(endpoint, requirement, guard))
 
     return decorate
+
+
+def is_async(handler: Callable[..., Any]) -> bool:
+    """Whether calling it gives a coroutine: also of an object whose `__call__` does."""
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
 
 
 def _guard_async(endpoint: Callable[..., Any], requirement: Requirement, guard: Guard | None) -> Callable[..., Any]:
@@ -140,10 +148,12 @@ def _raw_text(scope: Scope, name: str) -> str | None:
     regex = getattr(scope.get("route"), "path_regex", None)
     if regex is not None and name in regex.groupindex:
         path = asgiscope.route_path(scope)
-        # A route of an included router knows its own path only, so that it fits an end of the whole.
-        for start in (index for index, char in enumerate(path) if char == "/"):
+        converted, convertor = scope["path_params"][name], scope["route"].param_convertors[name]
+        # A route of an included router knows its own path only, so that it fits an end of the whole: the one that
+        # gives the value which the router has found.
+        for start in [index for index, char in enumerate(path) if char == "/"][:_MAX_SEGMENTS]:
             match = regex.match(path[start:])
-            if match is not None:
+            if match is not None and convertor.convert(match.group(name)) == converted:
                 return str(match.group(name))
     outer = {**scope, "root_path": scope.get("app_root_path", scope.get("root_path", ""))}
     found = _walk(getattr(scope.get("router"), "routes", ()), asgiscope.route_path(outer))

@@ -65,7 +65,7 @@ class _Scoped:
             return self.before
         value = params.get(self.variable)
         raw, converted = value if isinstance(value, RouteValue) else (None, value)
-        identifier = _text(converted)
+        identifier = identifier_text(converted)
         if raw is not None and raw != identifier:
             return Unbound(self.text, raw)
         if len(identifier) > _MAX_VALUE or not self.charset.fullmatch(identifier) or _unusable(identifier):
@@ -73,7 +73,8 @@ class _Scoped:
         return f"{self.before}{identifier}{self.after}"
 
 
-def _text(converted: object) -> str:
+def identifier_text(converted: object) -> str:
+    """The identifier that a value of a route is."""
     if converted is None:
         return ""
     return str(converted.value) if isinstance(converted, enum.Enum) else str(converted)
@@ -211,7 +212,7 @@ def _parts(scopes: Sequence[str | Requirement], charset: str | None) -> tuple[_S
 
 
 def _compile(charset: str) -> re.Pattern[str]:
-    if not isinstance(charset, str):
+    if not isinstance(charset, str) or not charset:
         raise ConfigurationError(f"charset must be a regular expression as text, got {charset!r}")
     try:
         return re.compile(charset)

@@ -52,7 +52,12 @@ class BrokerReply:
         try:
             value = strictjson.loads(self.body)
         except ValueError as error:
-            raise BrokerUnavailable("body", f"the broker's answer is not strict JSON: {error}") from None
+            value, problem = None, str(error) or "malformed"
+        else:
+            problem = ""
+        if problem:
+            # Not in the except: the decoder's error holds the whole answer, and a token may be in it.
+            raise BrokerUnavailable("body", f"the broker's answer is not strict JSON: {problem}")
         if not isinstance(value, dict):
             raise BrokerUnavailable("body", "the broker's answer is not a JSON object")
         return value

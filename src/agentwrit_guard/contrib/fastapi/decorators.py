@@ -13,12 +13,12 @@ from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
 
 from agentwrit_guard import asgiscope
-from agentwrit_guard.contrib.fastapi.security import AgentSecurity, Declared, agent_security, refused
-from agentwrit_guard.contrib.starlette import denial, deny_websocket, route_params
+from agentwrit_guard.contrib.fastapi.security import AgentSecurity, Declared, agent_security, converted_values, refused
+from agentwrit_guard.contrib.starlette import denial, deny_websocket, is_async, route_params
 from agentwrit_guard.core.claims import Principal
 from agentwrit_guard.core.decisions import Allowed, Denied
 from agentwrit_guard.core.engine import judge
-from agentwrit_guard.core.requirements import Requirement, all_of, any_of
+from agentwrit_guard.core.requirements import Requirement, all_of, any_of, identifier_text
 from agentwrit_guard.errors import ConfigurationError
 from agentwrit_guard.guard import Guard
 
@@ -61,7 +61,7 @@ def requires_any_scope(
     return _requires(requirement, guard)
 
 
-_securities: weakref.WeakKeyDictionary[Guard, AgentSecurity] = weakref.WeakKeyDictionary()
+_securities: weakref.WeakValueDictionary[Guard, AgentSecurity] = weakref.WeakValueDictionary()
 
 
 def _requires(requirement: Requirement, guard: Guard | None) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -70,6 +70,8 @@ def _requires(requirement: Requirement, guard: Guard | None) -> Callable[[Callab
     def decorate(handler: Callable[P, R]) -> Callable[P, R]:
         if inspect.isclass(handler):
             raise ConfigurationError(f"requires_scope goes on a handler, not on the class {handler.__name__}")
+        if _AGENT in inspect.signature(handler).parameters:
+            raise ConfigurationError("requires_scope stands twice on one handler; give all scopes to one of them")
         guarded = _wrap(handler, requirement, guard)
         extra = _extra(requirement, security)
         if inspect.isasyncgenfunction(handler) or inspect.isgeneratorfunction(handler):
@@ -85,7 +87,12 @@ def _extra(requirement: Requirement, security: AgentSecurity) -> list[inspect.Pa
     """The arguments that a wrapper needs beside the handler's own."""
     scopes = [Declared(text, requirement) for text in requirement.scopes]
     return [
-        inspect.Parameter(_AGENT, _KEYWORD, annotation=Annotated[Principal, Security(security, scopes=scopes)]),
+        inspect.Parameter(
+            _AGENT,
+            _KEYWORD,
+            # Not from the cache of another dependency: scopes equal as text may be declared with another max_age.
+            annotation=Annotated[Principal, Security(security, scopes=scopes, use_cache=False)],
+        ),
         inspect.Parameter(_CONNECTION, _KEYWORD, annotation=HTTPConnection),
     ]
 
@@ -154,13 +161,13 @@ def _wrap(handler: Callable[..., Any], requirement: Requirement, guard: Guard | 
         return asynchronous_items
     if inspect.isgeneratorfunction(handler):
         return synchronous_items
-    return asynchronous if inspect.iscoroutinefunction(handler) else synchronous
+    return asynchronous if is_async(handler) else synchronous
 
 
 def _judge(
     conn: HTTPConnection, agent: Principal, requirement: Requirement, guard: Guard | None, values: dict[str, Any]
 ) -> Denied | None:
-    params = route_params(conn.scope, requirement, _by_path_name(conn, values))
+    params = route_params(conn.scope, requirement, _received(conn, requirement, values))
     allowed = asgiscope.allowed_by(conn.scope, guard)
     if allowed is None or allowed.principal is not agent:
         # The dependency was overridden: judge the agent that the override gave.
@@ -170,8 +177,12 @@ def _judge(
     return decision if isinstance(decision, Denied) else None
 
 
-def _by_path_name(conn: HTTPConnection, values: dict[str, Any]) -> dict[str, Any]:
-    """The handler's arguments by the names that the path gives them, where an alias tells them apart."""
-    dependant = getattr(conn.scope.get("route"), "dependant", None)
-    fields = getattr(dependant, "path_params", ())
-    return {field.alias: values[field.name] for field in fields if field.name in values}
+def _received(conn: HTTPConnection, requirement: Requirement, values: dict[str, Any]) -> dict[str, Any]:
+    """What the handler receives for the parameters that templates name: by alias, or as an argument of that name,
+    which a dependency may have made. A value that disagrees with the text of the path comes first."""
+    received = converted_values(conn, requirement)
+    for name in requirement.variables & values.keys():
+        text = conn.path_params.get(name)
+        if name not in received or identifier_text(received[name]) == text:
+            received[name] = values[name]
+    return received

@@ -4,7 +4,7 @@
 
 import functools
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Security
 from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
@@ -20,7 +20,8 @@ from agentwrit_guard import asgiscope
 from agentwrit_guard.contrib.starlette import denial, deny_websocket, route_params
 from agentwrit_guard.core.claims import Principal
 from agentwrit_guard.core.decisions import Denied
-from agentwrit_guard.core.requirements import Requirement, all_of
+from agentwrit_guard.core.engine import ANY_AGENT
+from agentwrit_guard.core.requirements import Requirement, all_of, identifier_text
 from agentwrit_guard.guard import Guard
 from agentwrit_guard.perimeter import Perimeter
 
@@ -47,7 +48,7 @@ class AgentSecurity(SecurityBase):
 
     async def __call__(self, conn: HTTPConnection, security_scopes: SecurityScopes) -> Principal:
         requirement = _requirement(tuple(security_scopes.scopes))
-        params = route_params(conn.scope, requirement, {})
+        params = route_params(conn.scope, requirement, converted_values(conn, requirement))
         decision = await asgiscope.authorize(conn.scope, requirement, params, self.guard, front="fastapi")
         if isinstance(decision, Denied):
             raise refused(conn, decision)
@@ -70,7 +71,7 @@ class OptionalAgentSecurity(SecurityBase):
     async def __call__(self, conn: HTTPConnection) -> Principal | None:
         guard = asgiscope.guard_of(conn.scope, self.guard)
         allowed = asgiscope.allowed_by(conn.scope, guard)
-        if allowed is not None:
+        if allowed is not None and guard.vouches(allowed, ANY_AGENT):
             return allowed.principal
         authorization = asgiscope.authorization(conn.scope)
         decision = await guard.acheck(authorization, query=conn.scope.get("query_string", b""))
@@ -113,6 +114,28 @@ def _requirement(scopes: tuple[str, ...]) -> Requirement:
     ages = [age for age in declared if age is not None]
     plain = tuple(scope for scope in scopes if not isinstance(scope, Declared))
     return _requirement_of(plain, min(ages) if ages else None)
+
+
+def converted_values(conn: HTTPConnection, requirement: Requirement) -> dict[str, Any]:
+    """What the handler and the dependencies of its route make of the parameters that templates name.
+
+    Of several, one that is not the text of the path: then the template has no value that all agree on. What cannot
+    be converted is left out, because FastAPI answers it with 422.
+    """
+    values: dict[str, Any] = {}
+    pending = [getattr(conn.scope.get("route"), "dependant", None)] if requirement.variables else []
+    while pending:
+        dependant = pending.pop()
+        if dependant is None:
+            continue
+        pending.extend(dependant.dependencies)
+        for field in dependant.path_params:
+            if field.alias in requirement.variables:
+                text = conn.path_params.get(field.alias)
+                value, errors = field.validate(text, {}, loc=("path", field.alias))
+                if not errors and (field.alias not in values or identifier_text(value) != text):
+                    values[field.alias] = value
+    return values
 
 
 def refused(conn: HTTPConnection, denied: Denied) -> AgentRefused:
