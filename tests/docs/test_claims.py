@@ -264,7 +264,8 @@ def test_a_wsgi_app_that_is_a_generator_serves_nothing_it_must_not(world: World,
         start_response("200 OK", [])
         yield b"secret"
 
-    assert talk(wsgi.GuardMiddleware(app, guard), get("/", world.clerk)).status == 403
+    (refused,) = talk(wsgi.GuardMiddleware(app, guard), get("/", world.clerk))
+    assert refused.status_code == 403
 
 
 def test_what_is_not_there_yet_is_not_there() -> None:
