@@ -21,7 +21,6 @@ NORMAL = [
     ("http://127.9.9.9", "http://127.9.9.9"),
     ("http://[::1]:8080", "http://[::1]:8080"),
     ("http://localhost:8080", "http://localhost:8080"),
-    ("http://broker.localhost", "http://broker.localhost"),
     ("http://[::ffff:127.0.0.1]", "http://[::ffff:127.0.0.1]"),
 ]
 
