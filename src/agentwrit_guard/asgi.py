@@ -54,12 +54,21 @@ class GuardMiddleware:
                 asgiscope.enter(scope, self.guard, decision)
                 await self._pass(scope, receive, send)
         elif scope["type"] == "lifespan":
-            try:
-                await self.app(scope, receive, send)
-            finally:
-                await self.guard.aclose()
+            await self._live(scope, receive, send)
         else:
             raise RuntimeError(f"GuardMiddleware cannot judge a connection of type {scope['type']!r}")
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def closed_before(message: Message) -> None:
+            # The server ends the loop when it hears of this, and with it whatever is still being closed.
+            if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+                await self.guard.aclose()
+            await send(message)
+
+        try:
+            await self.app(scope, receive, closed_before)
+        finally:
+            await self.guard.aclose()
 
     async def _decide(self, scope: Scope) -> Allowed | Denied | None:
         method = asgiscope.method(scope)
