@@ -116,7 +116,7 @@ def _convert(key: str, text: str, reader: Callable[[str], Any] | None) -> Any:
         raise ConfigurationError(f"{key} cannot be read: {text!r}") from None
 
 
-def _switch(text: str) -> bool:
+def switch(text: str) -> bool:
     if text.lower() in ("1", "true", "yes", "on"):
         return True
     if text.lower() in ("0", "false", "no", "off", ""):
@@ -130,7 +130,7 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "cache_size": int,
     "max_token_lifetime": int,
     "max_in_flight": int,
-    "allow_http": _switch,
+    "allow_http": switch,
     "principal_kinds": lambda text: tuple(part.strip() for part in text.split(",")),
 }
 

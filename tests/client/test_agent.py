@@ -172,7 +172,7 @@ async def test_delegation_refused(kind: Kind, broker: DevBroker, credentials: Ap
 
 
 def by_hand(access_token: str | None = None) -> Any:
-    app: Any = SimpleNamespace(caller=None)
+    app: Any = SimpleNamespace(caller=SimpleNamespace(clock=lambda: 0.0))
     return Agent(app, AGENT, token() if access_token is None else access_token, 300, ["read:data:*"], "t", "o")
 
 

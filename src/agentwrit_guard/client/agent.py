@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic
 
 from agentwrit_guard.client import flows
 from agentwrit_guard.client.answers import token_claims
+from agentwrit_guard.client.background import RenewalTask, RenewalThread
 from agentwrit_guard.client.callers import AsyncCaller, C, Caller
 from agentwrit_guard.client.delegation import AsyncDelegatedToken, DelegatedToken, delegation, header
+from agentwrit_guard.client.freshness import Freshness
 from agentwrit_guard.client.shared import Shared
 from agentwrit_guard.client.values import Delegated
 from agentwrit_guard.core.wire import Flow
-from agentwrit_guard.errors import AgentWritError
+from agentwrit_guard.errors import AgentWritError, ProblemResponseError, TransportError
 
 if TYPE_CHECKING:
     from agentwrit_guard.client.app import App
+
+_events = logging.getLogger("agentwrit_guard.events")
 
 
 class _Agent(Generic[C]):
@@ -42,6 +47,8 @@ class _Agent(Generic[C]):
         self.scope = scope
         self.task_id = task_id
         self.orch_id = orch_id
+        self._freshness = Freshness(app.caller.clock, expires_in)
+        self._background: RenewalThread | RenewalTask | None = None
         self._released = False
         self._ended = False
         self._renewing = Shared(self._renewal)
@@ -60,6 +67,19 @@ class _Agent(Generic[C]):
         return claims.exp
 
     @property
+    def released(self) -> bool:
+        return self._released
+
+    @property
+    def renewal_due_in(self) -> float:
+        """Seconds until `renew_if_due` would renew, by this machine's clock; 0 if it would now."""
+        return self._freshness.due_in()
+
+    @property
+    def renewal_due(self) -> bool:
+        return self.renewal_due_in == 0
+
+    @property
     def bearer_header(self) -> dict[str, str]:
         """The header of a request made as this agent. Read it anew for each: a renewal changes it."""
         return header(self._live())
@@ -70,10 +90,29 @@ class _Agent(Generic[C]):
         return self.access_token
 
     def _renewal(self) -> Flow[None]:
+        asked = self._freshness.now()
         fresh = yield from flows.renew(self.agent_id, self._live())
         self.access_token, self.expires_in = fresh.access_token, fresh.expires_in
+        self._freshness.began(asked, fresh.expires_in)
         if self._released:
             yield from flows.release(fresh.access_token)
+
+    def _renewal_if_due(self) -> Flow[None]:
+        # Looked at once more, because whoever made the last turn may have ended it after the caller looked.
+        if self.renewal_due:
+            yield from self._renewal()
+
+    def _put_off(self, error: AgentWritError) -> bool:
+        """Whether a renewal that failed may be tried later, because the broker is at fault and the token still good."""
+        passing = isinstance(error, ProblemResponseError) and error.status_code >= 429
+        if not (passing or isinstance(error, TransportError)) or self._freshness.over():
+            return False
+        self._freshness.failed()
+        _events.warning(
+            "agent %s could not be renewed, next try in %.0f s: %s", self.agent_id, self.renewal_due_in, error,
+            extra={"event": "renewal_failed"},
+        )  # fmt: skip
+        return True
 
     def _ending(self) -> Flow[None]:
         if self._ended:
@@ -85,6 +124,8 @@ class _Agent(Generic[C]):
             self._released = False
             raise
         self._ended = True
+        if self._background is not None:
+            self._background.stop()
 
     def _passing_on(self, delegate_to: str, scope: list[str] | tuple[str, ...], ttl: int | None) -> Flow[Delegated]:
         return delegation(self._live(), delegate_to, scope, ttl)
@@ -94,8 +135,11 @@ class Agent(_Agent[Caller]):
     """A registered agent, made by `AgentWritApp.create_agent`. Threads may share it.
 
     `with agent:` releases it at the end; an error from the block comes first. `scope` and `expires_in` (seconds)
-    are what the token says. A token is not renewed by itself.
+    are what the token says. Only with `auto_renew=True` is a token renewed by itself.
     """
+
+    def renew_in_background(self) -> None:
+        self._background = RenewalThread(self, self._caller)
 
     def renew(self) -> None:
         """Change the token for a new one with the same lifetime. Concurrent calls make one renewal.
@@ -104,6 +148,20 @@ class Agent(_Agent[Caller]):
         """
         self._live()
         self._caller.once(self._renewing)
+
+    def renew_if_due(self) -> None:
+        """Renew if the token is about to end: in its last 30 seconds, or in the last third of a short life.
+
+        Cheap otherwise. While the token is still good, a broker that cannot be reached is no error: there is a
+        warning in the log, and the next try comes later. AuthenticationError if the broker will not renew.
+        """
+        self._live()
+        if self.renewal_due:
+            try:
+                self._caller.once(self._renewing, self._renewal_if_due)
+            except AgentWritError as error:
+                if not self._put_off(error):
+                    raise
 
     def release(self) -> None:
         """End the token. Nothing happens if it has ended already; after an error it may be tried again."""
@@ -134,9 +192,21 @@ class Agent(_Agent[Caller]):
 class AsyncAgent(_Agent[AsyncCaller]):
     """As Agent, made by `AsyncAgentWritApp.create_agent`. A cancelled renewal or release is still carried through."""
 
+    def renew_in_background(self) -> None:
+        self._background = RenewalTask(self, self._caller)
+
     async def renew(self) -> None:
         self._live()
         await self._caller.once(self._renewing)
+
+    async def renew_if_due(self) -> None:
+        self._live()
+        if self.renewal_due:
+            try:
+                await self._caller.once(self._renewing, self._renewal_if_due)
+            except AgentWritError as error:
+                if not self._put_off(error):
+                    raise
 
     async def release(self) -> None:
         if not self._ended:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import threading
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from agentwrit_guard.client.flows import LoginRefused
+from agentwrit_guard.client.patience import Patience
 from agentwrit_guard.client.session import Session
 from agentwrit_guard.client.shared import Shared
 from agentwrit_guard.core.cache import Instant
 from agentwrit_guard.core.wire import Flow
-from agentwrit_guard.errors import AgentWritError
+from agentwrit_guard.errors import AgentWritError, RateLimitError
 from agentwrit_guard.link import AsyncLink, Link
 from agentwrit_guard.transport import LinkOptions
 
@@ -24,85 +29,135 @@ _WHENEVER: Final = Instant(0.0, 0.0)
 
 
 class _Base:
-    """What both callers hold."""
+    """What both callers hold. `login_wait` is in seconds, see `Patience`."""
 
-    def __init__(self, options: LinkOptions, session: Session) -> None:
+    def __init__(self, options: LinkOptions, session: Session, login_wait: float = 0.0) -> None:
         self.base_url: str = options.base_url
+        self.clock: Callable[[], float] = session.clock
+        self.closed = False
         self._timeout = options.timeout
         self._session = session
         self._login = Shared(session.login)
-        self._closed = False
+        self._patience = Patience(login_wait, session.clock)
 
     def _check_open(self) -> None:
         """After close a link would open anew, and nobody would close it."""
-        if self._closed:
+        if self.closed:
             raise AgentWritError(f"the client for {self.base_url} is closed")
 
 
 class Caller(_Base):
     """Threads may share it."""
 
-    def __init__(self, options: LinkOptions, session: Session) -> None:
-        super().__init__(options, session)
+    def __init__(self, options: LinkOptions, session: Session, login_wait: float = 0.0) -> None:
+        super().__init__(options, session, login_wait)
         self._link = Link(options)
+        self.wait: Callable[[threading.Event, float], bool] = threading.Event.wait
+        self._closing = threading.Event()
+        self.stops: weakref.WeakSet[threading.Event] = weakref.WeakSet((self._closing,))
 
     def run(self, flow: Flow[T], *, until: float | None = None) -> T:
         """What the flow returns, by `until` (monotonic seconds) or within the timeout."""
         self._check_open()
         return self._link.run(flow, timeout=None if until is None else until - time.monotonic())
 
-    def once(self, work: Shared[T]) -> T:
-        """What the work returns, for all who ask while it is under way."""
+    def once(self, work: Shared[T], start: Callable[[], Flow[T]] | None = None) -> T:
+        """What the work returns, for all who ask while it is under way. `start` as for `Shared.flow`."""
         self._check_open()
-        return self._link.share(work.key, work.flow, now=_WHENEVER, max_age=1)
+        flow = functools.partial(work.flow, start)
+        return self._link.share(work.key, flow, now=_WHENEVER, max_age=1)
 
     def logged_in(self, work: Callable[[str], Flow[T]]) -> T:
         """What the flow returns that `work` makes of a login; with a new login, once, if the broker refused it."""
-        until = time.monotonic() + self._timeout
-        token = self._token()
+        token, until = self._token(time.monotonic() + self._timeout)
         try:
             return self.run(work(token), until=until)
         except LoginRefused:
             self._session.refused(token)
-        return self.run(work(self._token()), until=until)
+        token, until = self._token(until)
+        return self.run(work(token), until=until)
 
-    def _token(self) -> str:
-        token = self._session.token()
-        return self.once(self._login) if token is None else token
+    def _token(self, until: float) -> tuple[str, float]:
+        """The login's token, and `until` put off by what was waited for it."""
+        patience = self._patience
+        deadline = patience.deadline()
+        while True:
+            token = self._session.token()
+            if token is not None:
+                return token, until
+            left = patience.left(deadline)
+            self._check_open()
+            if left:
+                self.wait(self._closing, left)
+                until += left
+                continue
+            try:
+                token = self.once(self._login)
+            except RateLimitError as refusal:
+                patience.refused(refusal, deadline)
+            else:
+                patience.granted()
+                return token, until
 
     def close(self) -> None:
-        self._closed = True
+        self.closed = True
+        for stop in list(self.stops):
+            stop.set()
         self._link.close()
 
 
 class AsyncCaller(_Base):
     """Tasks may share it. A task that is cancelled leaves a shared call alone."""
 
-    def __init__(self, options: LinkOptions, session: Session) -> None:
-        super().__init__(options, session)
+    def __init__(self, options: LinkOptions, session: Session, login_wait: float = 0.0) -> None:
+        super().__init__(options, session, login_wait)
         self._link = AsyncLink(options)
+        self.sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+        self.tasks: weakref.WeakSet[asyncio.Task[None]] = weakref.WeakSet()
 
     async def run(self, flow: Flow[T], *, until: float | None = None) -> T:
         self._check_open()
         return await self._link.run(flow, timeout=None if until is None else until - time.monotonic())
 
-    async def once(self, work: Shared[T]) -> T:
+    async def once(self, work: Shared[T], start: Callable[[], Flow[T]] | None = None) -> T:
         self._check_open()
-        return await self._link.share(work.key, work.flow, now=_WHENEVER, max_age=1)
+        flow = functools.partial(work.flow, start)
+        return await self._link.share(work.key, flow, now=_WHENEVER, max_age=1)
 
     async def logged_in(self, work: Callable[[str], Flow[T]]) -> T:
-        until = time.monotonic() + self._timeout
-        token = await self._token()
+        token, until = await self._token(time.monotonic() + self._timeout)
         try:
             return await self.run(work(token), until=until)
         except LoginRefused:
             self._session.refused(token)
-        return await self.run(work(await self._token()), until=until)
+        token, until = await self._token(until)
+        return await self.run(work(token), until=until)
 
-    async def _token(self) -> str:
-        token = self._session.token()
-        return await self.once(self._login) if token is None else token
+    async def _token(self, until: float) -> tuple[str, float]:
+        patience = self._patience
+        deadline = patience.deadline()
+        while True:
+            token = self._session.token()
+            if token is not None:
+                return token, until
+            left = patience.left(deadline)
+            self._check_open()
+            if left:
+                await self.sleep(left)
+                until += left
+                continue
+            try:
+                token = await self.once(self._login)
+            except RateLimitError as refusal:
+                patience.refused(refusal, deadline)
+            else:
+                patience.granted()
+                return token, until
 
     async def aclose(self) -> None:
-        self._closed = True
+        self.closed = True
+        here = asyncio.get_running_loop()
+        for task in list(self.tasks):
+            if task.get_loop() is here:
+                task.cancel()
         await self._link.aclose()

@@ -57,6 +57,12 @@ def timeout(value: object) -> float:
     return float(value)
 
 
+def login_wait(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LONGEST:
+        raise ConfigurationError(f"login_wait must be a number of seconds from 0 to {_LONGEST:g}, got {value!r}")
+    return float(value)
+
+
 def flag(name: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise ConfigurationError(f"{name} must be True or False, got {value!r}")

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Final
+
 from agentwrit_guard.brokerurl import broker_url as checked_url
 from agentwrit_guard.client import checks
 from agentwrit_guard.errors import ConfigurationError
+from agentwrit_guard.settings import PREFIX, switch
 from agentwrit_guard.transport import LinkOptions
+
+_NEEDED: Final = ("broker_url", "client_id", "client_secret")
+_REACH: Final = ("ca_file", "client_cert", "client_key")
 
 
 def link_options(
@@ -32,3 +39,19 @@ def link_options(
         client_cert=client_cert,
         client_key=client_key,
     )
+
+
+def from_environment(environ: Mapping[str, str], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Keywords for an app: `options`, and from the environment what they leave out."""
+    found: dict[str, Any] = {name: environ.get(PREFIX + name.upper()) for name in (*_NEEDED, *_REACH)}
+    allow_http = environ.get(f"{PREFIX}ALLOW_HTTP")
+    if allow_http:
+        try:
+            found["allow_http"] = switch(allow_http)
+        except ValueError:
+            raise ConfigurationError(f"{PREFIX}ALLOW_HTTP cannot be read: {allow_http!r}") from None
+    keywords = {**{name: value for name, value in found.items() if value}, **options}
+    for name in _NEEDED:
+        if name not in keywords:
+            raise ConfigurationError(f"{name} is not set; give it, or set {PREFIX}{name.upper()}")
+    return keywords

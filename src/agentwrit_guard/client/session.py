@@ -26,14 +26,14 @@ class Session:
 
     def __init__(self, authenticate: Callable[[], Flow[Login]], clock: Callable[[], float]) -> None:
         self._authenticate = authenticate
-        self._clock = clock
+        self.clock: Callable[[], float] = clock
         self._held: _Held | None = None
         self._refused: str | None = None
 
     def token(self) -> str | None:
         """The token held, None if there is none, it was refused, or it is about to end."""
         held = self._held
-        if held is None or held.token == self._refused or self._clock() >= held.until:
+        if held is None or held.token == self._refused or self.clock() >= held.until:
             return None
         return held.token
 
@@ -43,7 +43,7 @@ class Session:
         if token is not None:
             return token
         # Its life is counted from before the request, so that a slow answer cannot stretch it.
-        started = self._clock()
+        started = self.clock()
         login = yield from self._authenticate()
         self._held = _Held(login.access_token, started + login.expires_in - min(_MARGIN, login.expires_in / 10))
         return login.access_token

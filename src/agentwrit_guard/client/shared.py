@@ -29,8 +29,9 @@ class Shared(Generic[T]):
     def key(self) -> bytes:
         return self._name + self._turn.to_bytes(8, "big")
 
-    def flow(self) -> Flow[T]:
+    def flow(self, start: Callable[[], Flow[T]] | None = None) -> Flow[T]:
+        """This turn's work; `start` does it otherwise, where nobody else has begun."""
         try:
-            return (yield from self._start())
+            return (yield from (start or self._start)())
         finally:
             self._turn += 1
