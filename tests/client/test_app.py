@@ -82,6 +82,22 @@ async def test_concurrent_callers_share_one_login(kind: Kind, broker: DevBroker,
     assert (broker.calls["/v1/app/auth"], broker.calls["/v1/register"]) == (1, 12)
 
 
+async def test_two_hundred_agents_at_once(kind: Kind, broker: DevBroker, credentials: AppCredentials) -> None:
+    """Each takes three requests, and one login serves them all: no more, so no 429 either."""
+    async with kind.open(broker, credentials, timeout=60) as app:
+        agents = await kind.at_once(lambda: app.create_agent(*ARGUMENTS), 200)
+        assert len({agent.agent_id for agent in agents}) == 200
+        assert broker.calls.total() == 601
+        assert broker.calls == {
+            "/v1/app/auth": 1,
+            "/v1/app/launch-tokens": 200,
+            "/v1/challenge": 200,
+            "/v1/register": 200,
+        }
+        for agent in agents[::50]:
+            assert (await done(app.validate(agent.access_token))).valid
+
+
 async def test_login_is_renewed_before_its_end(kind: Kind, broker: DevBroker, credentials: AppCredentials) -> None:
     now = [0.0]
     async with kind.open(broker, credentials, clock=lambda: now[0]) as app:

@@ -44,6 +44,11 @@ class Operator:
         )
         self._caller = Caller(options, Session(lambda: flows.admin_auth(secret), clock))
 
+    @property
+    def broker_url(self) -> str:
+        """The broker's URL, without a trailing slash."""
+        return self._caller.base_url
+
     def create_app(
         self, name: str, scopes: list[str] | tuple[str, ...], *, token_ttl: int | None = None
     ) -> AppCredentials:
