@@ -17,6 +17,10 @@ from agentwrit_guard.errors import BrokerUnavailable
 
 MAX_REPLY: Final = 64 * 1024
 
+# What a wrong base path gets, from the broker or from a server before it (contract 10.16).
+_ELSEWHERE: Final = (301, 302, 303, 307, 308, 404, 405)
+_PATH_HINT: Final = "; is the path of broker_url right?"
+
 
 @dataclass(frozen=True)
 class BrokerRequest:
@@ -92,7 +96,7 @@ def validate(token: str) -> Flow[Mapping[str, object] | None]:
     if reply.status != 200:
         raise BrokerUnavailable(
             "redirect" if 300 <= reply.status < 400 else "status",
-            f"the broker answered validate with {reply.status}",
+            f"the broker answered validate with {reply.status}{_PATH_HINT if reply.status in _ELSEWHERE else ''}",
             status=reply.status,
             retry_after=reply.retry_after,
         )
