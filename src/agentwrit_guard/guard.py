@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from agentwrit_guard import testrun
 from agentwrit_guard.core.bearer import token_in_query
 from agentwrit_guard.core.cache import IdentityCache, Instant, TokenHash
 from agentwrit_guard.core.chain import has_loop
+from agentwrit_guard.core.claims import Principal
 from agentwrit_guard.core.decisions import Allowed, Denied, Phase, Reason
 from agentwrit_guard.core.engine import ANY_AGENT, Engine, Lookup
 from agentwrit_guard.core.requirements import Params, Requirement
+from agentwrit_guard.core.standin import StandIn
 from agentwrit_guard.errors import BrokerUnavailable, ConfigurationError
 from agentwrit_guard.link import AsyncLink, Link
 from agentwrit_guard.records import Hook, Recorder
@@ -118,12 +122,16 @@ class Guard:
         policy = settings.policy
         token_hash = TokenHash(settings.broker_url, repr(policy))
         self._cache = IdentityCache(settings.cache_size, settings.cache_size)
-        self._engine = Engine(policy, self._cache, token_hash)
+        self._engine = self._own_engine = Engine(policy, self._cache, token_hash)
+        self._overrides: dict[object, Principal] = {}
+        self._agents: Mapping[str, Principal] | None = None
         shown = {
             name: str(getattr(settings, name)) for name in ("max_token_lifetime", "trust_domain", "principal_kinds")
         }
         self._recorder = Recorder(shown, self._clock.monotonic, (on_decision,) if on_decision else ())
         _GUARDS.add(self)
+        for met in _NEWCOMERS:
+            met(self)
 
     def __repr__(self) -> str:
         return f"Guard({self.settings.broker_url!r})"
@@ -232,6 +240,22 @@ class Guard:
         """Log one decision and tell the hook. Fronts call it once for each decision that they act on."""
         self._recorder.decision(decision, phase=phase, front=front, method=method, path=path, request_id=request_id)
 
+    def override(self, principal: Principal) -> contextlib.AbstractContextManager[None]:
+        """For tests: while open, every request to this guard is decided as if it carried `principal`.
+
+        That goes for requests without a token, or with any other credentials, too. Requirements and expiry are judged
+        as ever, and public paths stay public. Of two overrides the one opened last counts. ConfigurationError
+        outside a test run, which is pytest with this package's plugin on.
+        """
+        if not testrun.active():
+            raise ConfigurationError(
+                "override lets every request in, so it works in a test run only: "
+                "under pytest, with the plugin agentwrit_guard switched on"
+            )
+        if not isinstance(principal, Principal):
+            raise ConfigurationError(f"principal must be a Principal, got {type(principal).__name__}")
+        return self._overridden(principal)
+
     def close(self) -> None:
         """Close the sync connections. Use after it opens new ones."""
         self._link.close()
@@ -250,8 +274,38 @@ class Guard:
             )
         return self._engine.judge(outcome, lookup.requirement, lookup.params, self._clock.now())
 
+    @contextlib.contextmanager
+    def _overridden(self, principal: Principal) -> Iterator[None]:
+        key = object()
+        self._overrides[key] = principal
+        self._exchange_engine()
+        try:
+            yield
+        finally:
+            del self._overrides[key]
+            self._exchange_engine()
+
+    def _know(self, agents: Mapping[str, Principal] | None) -> None:
+        """Take these tokens for these agents', without asking; None ends that. The test kit alone calls it."""
+        self._agents = agents
+        self._exchange_engine()
+
+    def _run_on(self, clock: Clock) -> None:
+        """Exchange the clock. What was validated by another one is forgotten. The test kit alone calls it."""
+        self._clock = clock
+        self._cache.reset()
+
+    def _exchange_engine(self) -> None:
+        everyone = next(reversed(self._overrides.values()), None)
+        if everyone is None and self._agents is None:
+            self._engine = self._own_engine
+        else:
+            self._engine = StandIn(self._own_engine, everyone, {} if self._agents is None else self._agents)
+
 
 _GUARDS: weakref.WeakSet[Guard] = weakref.WeakSet()
+# Told of each guard that is made; empty but for the length of some tests.
+_NEWCOMERS: list[Callable[[Guard], None]] = []
 
 
 def _after_fork() -> None:

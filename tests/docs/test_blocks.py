@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shlex
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from agentwrit_guard import guard as guard_module
+from agentwrit_guard.cli.servers import uvicorn_serving
 from tests.docs import apps
 from tests.docs.conftest import World
 from tests.docs.console import SCRIPTS, Console, wait_for_port
@@ -68,6 +71,39 @@ def _agent_or_user(block: Block, world: World, _: Path) -> None:
     whole = Block("examples/agent_or_user.py", "python", block.name, example, 1)
     with running(whole) as names:
         assert apps.humans_and_agents(names["app"], world)["neither"] == (401, "")
+
+
+def _as_caller(block: Block, world: World, _: Path) -> None:
+    """A page for those who call an API: the customers' app stands for the one that the block names."""
+    with running(BLOCKS["README.md:fastapi"]) as names, uvicorn_serving(names["app"]) as url:
+        assert "https://api.example" in block.text
+        text = block.text.replace("https://api.example", url)
+        with running(Block(block.page, block.language, block.name, text, block.line)) as said:
+            assert said["answer"].status_code == 200
+            assert said["answer"].json()["agent"] == said["agent"].agent_id
+
+
+def _at_once(block: Block, world: World, _: Path) -> None:
+    world.broker.calls.clear()
+    with running(block):
+        requests = dict(world.broker.calls)
+    assert requests.pop("/v1/token/release") == 1
+    assert sum(requests.values()) == 61
+
+
+def _depth(block: Block, world: World, _: Path) -> None:
+    root, *heirs = (world.app.create_agent("o", f"t{n}", ["read:customers:*", "delete:customers:1"]) for n in range(4))
+    first = root.delegate(heirs[0].agent_id, ["read:customers:1", "delete:customers:1"])
+    second = first.delegate(heirs[1].agent_id, ["read:customers:1"])
+    third = second.delegate(heirs[2].agent_id, ["read:customers:1"])
+    with running(block) as names:
+        answers = talk(
+            names["app"],
+            *(get("/customers/1", holder.bearer_header) for holder in (root, first, second, third)),
+            *(("DELETE", "/customers/1", {"headers": holder.bearer_header}) for holder in (root, first)),
+        )
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 403, 200, 403]
+    assert [answer.json() for answer in answers[:3]] == [[], [root.agent_id], [root.agent_id, heirs[0].agent_id]]
 
 
 def _just_run(block: Block, world: World, _: Path) -> None:
@@ -139,6 +175,56 @@ def _session(block: Block, world: World, scratch: Path) -> None:
 def _plain(answer: str) -> str:
     left_out = re.compile(r"^(date|server|connection|x-request-id): .*\n", re.MULTILINE | re.IGNORECASE)
     return left_out.sub("", answer).strip()
+
+
+def _test_page(block: Block, world: World, scratch: Path) -> None:
+    """The suite of the page, by a pytest of its own. One run stands for the blocks that belong together."""
+    page = {name: BLOCKS[f"docs/test-your-api.md:{name}"].text for name in ("app", "existing", "settings", "conftest")}
+    tests = {f"test_{name}": BLOCKS[f"docs/test-your-api.md:{name}"].text for name in ("agents", "real", "unittest")}
+    before = {"customers": page["app"], "test_existing": page["existing"], "pytest.ini": page["settings"]}
+    assert "assert 401" in _pytest(
+        scratch / "before", {**before, "test_existing": _STATUS + page["existing"]}, "2 failed"
+    )
+    _pytest(scratch / "after", {**before, "conftest": page["conftest"], **tests}, "6 passed")
+    off = {**before, "conftest": f'import os\n\nos.environ["AGENTWRIT_BROKER_URL"] = "{URL}"\n' + page["conftest"]}
+    off["pytest.ini"] = "[pytest]\n"
+    assert "ConfigurationError" in _pytest(scratch / "off", off, "1 error", "-p", "no:agentwrit_guard")
+
+
+def _test_page_of_flask(block: Block, world: World, scratch: Path) -> None:
+    suite = {
+        "customers": BLOCKS["README.md:flask"].text,
+        "conftest": block.text,
+        "pytest.ini": BLOCKS["docs/test-your-api.md:settings"].text,
+        "test_existing": _STATUS.replace("TestClient(app)", "app.test_client()").replace(_CLIENT, ""),
+    }
+    _pytest(scratch / "flask", suite, "1 passed")
+
+
+URL = "http://127.0.0.1:9"
+_CLIENT = "from fastapi.testclient import TestClient\n"
+_STATUS = f"""{_CLIENT}from customers import app
+
+
+def test_status():
+    assert TestClient(app).get("/customers/7291").status_code == 200
+
+
+"""
+
+
+def _pytest(folder: Path, files: dict[str, str], expected: str, *arguments: str) -> str:
+    """What a suite prints, which must end as expected. Warnings are errors in it."""
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / (name if "." in name else f"{name}.py")).write_text(text, encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AGENTWRIT_")}
+    command = [str(SCRIPTS / "python"), "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", *arguments]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert re.search(rf"^{expected} in ", done.stdout, re.MULTILINE), done.stdout + done.stderr
+    return done.stdout
 
 
 def _tools(block: Block, world: World, scratch: Path) -> None:
@@ -215,8 +301,25 @@ RUNNERS: dict[str, Runner] = {
     "docs/architecture.md:walk": _walk,
     "docs/architecture.md:flow": _just_run,
     "docs/settings.md:spellings": _just_run,
+    "docs/mint-an-agent.md:first": _just_run,
+    "docs/mint-an-agent.md:auth": _as_caller,
+    "docs/mint-an-agent.md:renew": _just_run,
+    "docs/mint-an-agent.md:async": _at_once,
+    "docs/mint-an-agent.md:wait": _just_run,
+    "docs/mint-an-agent.md:errors": _just_run,
+    "docs/delegate.md:narrow": _just_run,
+    "docs/delegate.md:hops": _just_run,
+    "docs/delegate.md:rules": _depth,
+    "docs/test-your-api.md:app": _test_page,
+    "docs/test-your-api.md:existing": _test_page,
+    "docs/test-your-api.md:settings": _test_page,
+    "docs/test-your-api.md:conftest": _test_page,
+    "docs/test-your-api.md:flask": _test_page_of_flask,
+    "docs/test-your-api.md:agents": _test_page,
+    "docs/test-your-api.md:real": _test_page,
+    "docs/test-your-api.md:unittest": _test_page,
 }
-ONCE: dict[Runner, str] = {_session: "README.md:ask"}
+ONCE: dict[Runner, str] = {_session: "README.md:ask", _test_page: "docs/test-your-api.md:conftest"}
 
 
 def test_every_block_has_a_runner_and_every_runner_a_block() -> None:

@@ -54,7 +54,7 @@ class Reason(enum.Enum):
 
 @dataclass(frozen=True)
 class Allowed:
-    """Go on. `source` is `broker` when it was asked for this request, `cache` otherwise."""
+    """Go on. `source` is `broker` when it was asked for this request, `cache` otherwise, `override` in tests."""
 
     principal: Principal
     source: str

@@ -19,8 +19,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from agentwrit_guard.devbroker import apps, operations
+from agentwrit_guard.devbroker import apps, credentials, operations, scopes
 from agentwrit_guard.devbroker.app import build
+from agentwrit_guard.devbroker.credentials import AgentCredentials
 from agentwrit_guard.devbroker.faults import Faults
 from agentwrit_guard.devbroker.front import Calls
 from agentwrit_guard.devbroker.problems import Problem
@@ -146,6 +147,34 @@ class DevBroker:
                 raise ValueError(refusal.detail) from None
         return AppCredentials(client_id=app.client_id, client_secret=secret, app_id=app.app_id)
 
+    def agent(
+        self,
+        *,
+        scope: Sequence[str],
+        orch_id: str = "orch",
+        task_id: str = "task",
+        ttl: int = 300,
+        delegated_from: str | None = None,
+    ) -> AgentCredentials:
+        """Register an agent, without HTTP and without an app's ceiling; its token lives for `ttl` seconds.
+
+        With `delegated_from`, a token, the new agent's token is one that its bearer delegates to it: `scope` has to
+        be covered, and `orch_id` and `task_id` are those of the new agent's id only (contract 6). ValueError where
+        the broker would refuse.
+        """
+        if isinstance(scope, str) or not scope or not all(map(_well_formed, scope)):
+            raise ValueError(f"scope must be a list of action:resource:identifier, got {scope!r}")
+        if ttl < 1:
+            raise ValueError("ttl must be at least 1 second; move the clock for a token that has expired")
+        with self.state.lock:
+            try:
+                made = credentials.register(self.state, scope=scope, orch_id=orch_id, task_id=task_id, ttl=ttl)
+                if delegated_from is None:
+                    return made
+                return credentials.delegate(self.state, delegated_from, to=made.agent_id, scope=scope, ttl=ttl)
+            except Problem as refusal:
+                raise ValueError(refusal.detail) from None
+
     def revoke(self, level: str, target: str) -> None:
         """Revoke as POST /v1/revoke does: `token` by jti, `agent` by sub, `task` by task_id, `chain` by root agent."""
         if level not in LEVELS:
@@ -244,6 +273,10 @@ class DevBroker:
             for connection in list(self._connections.connections):
                 connection.transport.abort()
             await asyncio.sleep(0)
+
+
+def _well_formed(scope: object) -> bool:
+    return isinstance(scope, str) and scopes.well_formed(scope)
 
 
 def serve(broker: DevBroker, *, ready: Callable[[DevBroker], None] | None = None) -> None:

@@ -1,0 +1,82 @@
+"""The time that the test kit and the guards under test go by."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agentwrit_guard.testing.guards import each_guard
+
+if TYPE_CHECKING:
+    from agentwrit_guard.guard import Clock, Guard
+
+
+class StoppedClock:
+    """Stands still at the time of its making until it is moved. Seconds."""
+
+    def __init__(self) -> None:
+        self._wall = time.time()
+        self._monotonic = time.monotonic()
+
+    @property
+    def now(self) -> float:
+        """Unix time."""
+        return self._wall
+
+    @property
+    def clock(self) -> Clock:
+        """For `Guard(clock=...)`. Guards that were given none follow this clock without it."""
+        from agentwrit_guard.guard import Clock
+
+        return Clock(monotonic=lambda: self._monotonic, wall=lambda: self._wall)
+
+    def move(self, seconds: float) -> None:
+        """Go on by so many seconds. ValueError for a way back: tokens do not grow younger."""
+        if not seconds >= 0:
+            raise ValueError(f"a clock moves forward, got {seconds!r}")
+        self._wall += seconds
+        self._monotonic += seconds
+
+
+_running: list[StoppedClock] = []
+
+
+def now() -> float:
+    """Unix seconds by the clock of the running test, the real one if it asked for none."""
+    return _running[-1].now if _running else time.time()
+
+
+def monotonic() -> float:
+    return _running[-1]._monotonic if _running else time.monotonic()
+
+
+@pytest.fixture
+def agentwrit_clock() -> Iterator[StoppedClock]:
+    """A clock that stands still until `move(seconds)`; `now` is its Unix time.
+
+    It drives every guard of the process that has the real clock, those made during the test too, and
+    `agentwrit_broker`, `agentwrit_app` and `fake_principal`. At the end the guards get the real clock back and
+    forget what they have cached. Give `clock=agentwrit_clock.clock` to a guard with another clock.
+    """
+    from agentwrit_guard.guard import Clock
+
+    stopped, real = StoppedClock(), Clock()
+    driving = stopped.clock
+
+    def drive(guard: Guard) -> None:
+        if guard._clock == real:
+            guard._run_on(driving)
+
+    def release(guard: Guard) -> None:
+        if guard._clock is driving:
+            guard._run_on(real)
+
+    _running.append(stopped)
+    try:
+        with each_guard(drive, release):
+            yield stopped
+    finally:
+        _running.remove(stopped)
