@@ -82,6 +82,52 @@ def test_reads_the_brokers_own_names() -> None:
         assert httpx.post(f"{url}/v1/app/auth", json=app_login, trust_env=False).json()["expires_in"] == 80
 
 
+@pytest.mark.parametrize("by_name", [True, False])
+def test_given_secret_is_not_said_again(by_name: bool) -> None:
+    secret = "s3cret-of-the-operator"
+    options = [] if by_name else ["--admin-secret", secret]
+    names = {"AA_ADMIN_SECRET": secret} if by_name else {}
+    with started("dev-broker", "--port", "0", "-v", *options, **names) as process:
+        assert process.stdout is not None
+        printed = []
+        for line in process.stdout:
+            printed.append(line)
+            if LAST in line:
+                break
+        url = next(line for line in printed if "BROKER_URL" in line).strip().partition("=")[2]
+        for sent in (secret, "wrong"):
+            httpx.post(f"{url}/v1/admin/auth", json={"secret": sent}, trust_env=False)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (0, "", "")
+    assert secret not in "".join(printed)
+
+
+def test_says_which_names_it_ignores() -> None:
+    names = {
+        "AA_TLS_MODE": "tls",
+        "AA_SEED_TOKENS": "true",
+        "AA_DEFAULT_TTL": "60",
+        "AA_ADMIN_SECRET": "honoured",
+        "AA_EMPTY": "",
+        "AAA": "not the broker's",
+    }
+    with started("dev-broker", "--port", "0", **names) as process:
+        exports(process, LAST)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=20)
+    said = "agentwrit-guard: dev-broker ignores AA_DEFAULT_TTL, AA_SEED_TOKENS, AA_TLS_MODE\n"
+    assert (process.returncode, err) == (0, said)
+
+
+def test_ends_when_nobody_reads_what_it_prints() -> None:
+    with started("dev-broker", "--port", "0") as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        # 128 and the number of SIGPIPE, as for any command.
+        assert process.wait(timeout=20) == 141
+
+
 def test_warns_beyond_loopback() -> None:
     with started("dev-broker", "--port", "0", "--host", "0.0.0.0") as process:
         exports(process, LAST)
@@ -99,12 +145,22 @@ def test_port_taken(broker: DevBroker) -> None:
     "arguments, environment, said",
     [
         (["--app", "demo"], {}, "--app is NAME=SCOPE,SCOPE,..."),
-        (["--app", "Demo=read:data:*"], {}, "invalid app name"),
-        (["--app", "demo=read"], {}, "invalid scope format"),
+        (["--app", "=read:data:*"], {}, "--app is NAME=SCOPE,SCOPE,..."),
+        (["--app", "demo=read:data:1\nexport X=1"], {}, "--app is NAME=SCOPE,SCOPE,..."),
+        (["--app", "demo=read:data:*", "--app", "demo=a:b:c"], {}, "--app: a NAME can be given only once"),
+        (["--app", "Demo=read:data:*"], {}, "--app Demo: invalid app name"),
+        (["--app", "other=a:b:c", "--app", "demo=read"], {}, "--app demo: invalid scope format"),
+        (["--app", "demo=read:data:*,"], {}, "--app demo: invalid scope format"),
         (["--port", "65536"], {}, "port must be from 0 to 65535"),
         (["--port", "x"], {}, "invalid int value: 'x'"),
         ([], {"AA_PORT": "x"}, "AA_PORT must be a whole number"),
-        ([], {"AA_MAX_TTL": "0"}, "AA_MAX_TTL must be a whole number from 1"),
+        ([], {"AA_PORT": "65536"}, "AA_PORT must be a whole number from 0 to 65535, got '65536'"),
+        ([], {"AA_MAX_TTL": "0"}, "AA_MAX_TTL must be a whole number from 1 to 1000000000, got '0'"),
+        ([], {"AA_ADMIN_TOKEN_TTL": "1.5"}, "AA_ADMIN_TOKEN_TTL must be a whole number"),
+        ([], {"AA_APP_TOKEN_TTL": "-60"}, "AA_APP_TOKEN_TTL must be a whole number"),
+        ([], {"AA_MAX_TTL": "9" * 5000}, "AA_MAX_TTL must be a whole number"),
+        (["--admin-secret", "é" * 37], {}, "the admin secret must not have more than 72 bytes"),
+        ([], {"AA_ADMIN_SECRET": "x" * 73}, "the admin secret must not have more than 72 bytes"),
         (["--host", "no.such.host.invalid"], {}, "cannot listen on no.such.host.invalid"),
     ],
 )

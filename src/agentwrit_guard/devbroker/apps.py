@@ -1,4 +1,7 @@
-"""App records under /v1/admin/apps (contract section 5)."""
+"""App records under /v1/admin/apps (contract section 5).
+
+Which of the admin scopes these endpoints look at was not measured; nor the order in which a new app is checked.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,7 @@ def register(broker: Broker, name: str, ceiling: list[str], ttl: int | None) -> 
 
 
 def index(call: Call) -> Response:
-    """GET /v1/admin/apps: newest first, inactive ones too."""
+    """GET /v1/admin/apps: newest first; that inactive ones are listed as well was not measured."""
     call.bearer(ADMIN_LAUNCH)
     apps = [_wire(app) for app in reversed(call.broker.apps.values())]
     return reply({"apps": apps, "total": len(apps)})
@@ -104,6 +107,7 @@ def deregister(call: Call) -> Response:
     if app.status == "active":
         app.status = "inactive"
         app.updated_at = app.deregistered_at = call.broker.stamp()
+        # The one type of event that was not seen at the broker.
         call.broker.audit.append(call.now, "app_deregistered", f"app={app.name} client_id={app.client_id}")
     return reply(
         {

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 from agentwrit_guard.devbroker import times
 
 _GENESIS = "0" * 64
+# Details quote what callers sent, and a caller may send a token where an id belongs.
+_TOKEN = re.compile(r"(?<![\w-])eyJ[\w-]*\.[\w-]+\.[\w-]+", re.ASCII)
 _ORDER = (
     *("id", "timestamp", "event_type", "agent_id", "task_id", "orch_id", "detail", "resource", "outcome"),
     *("deleg_depth", "deleg_chain_hash", "bytes_transferred"),
@@ -70,7 +74,7 @@ class AuditLog:
         deleg_depth: int = 0,
         deleg_chain_hash: str = "",
     ) -> Event:
-        """Add one event; `at` is in unix seconds, `outcome` is `success` or `denied`."""
+        """Add one event; `at` is in unix seconds, `outcome` is `success` or `denied`. Tokens in `detail` are hidden."""
         event = Event(
             id=f"evt-{len(self._events) + 1:06d}",
             at=at,
@@ -78,7 +82,7 @@ class AuditLog:
             agent_id=agent_id,
             task_id=task_id,
             orch_id=orch_id,
-            detail=detail,
+            detail=_TOKEN.sub("[token]", detail),
             outcome=outcome,
             deleg_depth=deleg_depth,
             deleg_chain_hash=deleg_chain_hash,
@@ -86,6 +90,10 @@ class AuditLog:
         )
         self._events.append(event)
         return event
+
+    def types(self, start: int) -> Counter[str]:
+        """How many events of each type there are from position `start` on."""
+        return Counter(event.event_type for event in self._events[start:])
 
     def find(self, event_type: str, since: float | None) -> list[Event]:
         """All events of a type (`""`: of any) from `since` on, in unix seconds."""

@@ -39,6 +39,7 @@ class Call:
         header = self.request.headers.get("authorization", "")
         if not header:
             raise Problem(401, "missing authorization header")
+        # The name alone, its space trimmed by the server, is no scheme either (not measured).
         if not header.startswith("Bearer "):
             raise Problem(401, "invalid authorization scheme")
         try:

@@ -14,6 +14,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agentwrit_guard.devbroker import jsonbody
 from agentwrit_guard.devbroker.faults import Faults
 from agentwrit_guard.devbroker.problems import Problem
 from agentwrit_guard.devbroker.state import Broker
@@ -63,7 +64,7 @@ class Front:
         # Echoed as it came, whatever is in it.
         request_id = Headers(scope=scope).get("x-request-id", "") or secrets.token_hex(8)
         raw_id = request_id.encode("latin-1")
-        scope[REQUEST_ID] = raw_id.decode("utf-8", "replace")
+        scope[REQUEST_ID] = raw_id.decode("utf-8", jsonbody.BAD_BYTES)
         own = [(b"x-request-id", raw_id), (b"date", formatdate(self._broker.clock(), usegmt=True).encode())]
         bare, full = _stamping(send, own), _stamping(send, [*own, *_USUAL])
 

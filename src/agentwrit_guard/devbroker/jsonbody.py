@@ -19,7 +19,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _SPACE = " \t\n\r"
 _ESCAPED = {char: f"\\u{char:04x}" for char in map(ord, "&<>\u2028\u2029")}
 _INT64 = range(-(2**63), 2**63)
-_BAD_BYTES = "agentwrit_guard.devbroker.bad_bytes"
+BAD_BYTES = "agentwrit_guard.devbroker.bad_bytes"
+"""The error handler for `bytes.decode` that replaces every broken byte, as the broker does."""
 
 
 class Malformed(ValueError):
@@ -107,7 +108,7 @@ def body(value: Any) -> bytes:
 
 
 def _parse(data: bytes, *, trailing: bool) -> object:
-    text = data.decode("utf-8", _BAD_BYTES)
+    text = data.decode("utf-8", BAD_BYTES)
     start = len(text) - len(text.lstrip(_SPACE))
     try:
         value, end = _DECODER.raw_decode(text, start)
@@ -169,7 +170,7 @@ def _one_mark_a_byte(error: UnicodeError) -> tuple[str, int]:
     return "\ufffd" * (error.end - error.start), error.end
 
 
-codecs.register_error(_BAD_BYTES, _one_mark_a_byte)
+codecs.register_error(BAD_BYTES, _one_mark_a_byte)
 _DECODER = json.JSONDecoder(
     object_pairs_hook=Members, parse_int=_number, parse_float=_other_number, parse_constant=_no_constant
 )

@@ -33,12 +33,16 @@ def renew(call: Call) -> Response:
     # The lifetime is kept as it was; whether the broker cuts it to a lowered maximum was not measured.
     new = replace(old, exp=iat + lifetime, nbf=iat, iat=iat, jti=secrets.token_hex(16))
     call.broker.revoke("token", old.jti)
+    call.broker.metrics.count("agentwrit_tokens_issued_total", "kind", "renewed")
     _record(call, "token_renewed", new)
     return reply({"access_token": call.broker.signer.sign(new), "expires_in": lifetime})
 
 
 def release(call: Call) -> Response:
-    """POST /v1/token/release: a second one is 401, not the 403 of the docs."""
+    """POST /v1/token/release: a second one is 401, not the 403 of the docs.
+
+    Apps and admins may as well; for apps that was not measured.
+    """
     claims = call.bearer()
     call.broker.revoke("token", claims.jti)
     _record(call, "token_released", claims)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 _HELP = {
     "agentwrit_active_agents": ("gauge", "Number of currently active agents"),
@@ -31,9 +32,12 @@ class Metrics:
         """Add one to `name`, or to its series `{label="value"}`; values are from closed sets."""
         self._counts[name, f'{{{label}="{value}"}}' if label else ""] += 1
 
-    def text(self, *, agents: int, events: int, loaded: int) -> str:
-        """The exposition text; the three figures live in the state, not here."""
+    def text(self, *, agents: int, written: Mapping[str, int], loaded: int) -> str:
+        """The exposition text. `written` are audit events by type; the three figures live in the state, not here."""
         series = dict(self._counts)
+        events = sum(written.values())
+        for event_type, count in written.items():
+            series["agentwrit_audit_events_total", f'{{event_type="{event_type}"}}'] = count
         for name in _ALWAYS:
             series.setdefault((name, ""), 0)
         series["agentwrit_active_agents", ""] = agents

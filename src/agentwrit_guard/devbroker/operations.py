@@ -38,7 +38,7 @@ def revoke_now(broker: Broker, level: str, target: str) -> None:
 
 
 def audit_events(call: Call) -> Response:
-    """GET /v1/audit/events: query values that do not parse are ignored in silence."""
+    """GET /v1/audit/events: query values that do not parse are ignored in silence, as are fields of other names."""
     call.bearer(ADMIN_AUDIT)
     query = call.request.query_params
     limit = _number(query.get("limit"), 1, _PAGE)
@@ -67,7 +67,8 @@ def health(call: Call) -> Response:
 def metrics(call: Call) -> Response:
     """GET /v1/metrics."""
     broker = call.broker
-    text = broker.metrics.text(agents=len(broker.agents), events=len(broker.audit), loaded=broker.events_loaded)
+    loaded = broker.events_loaded
+    text = broker.metrics.text(agents=len(broker.agents), written=broker.audit.types(loaded), loaded=loaded)
     media_type = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
     return Response(text, media_type=media_type)
 

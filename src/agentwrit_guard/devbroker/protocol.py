@@ -79,6 +79,9 @@ class BrokerProtocol(H11Protocol):
             self.transport.write_eof()
         self.loop.call_later(_LINGER_SECONDS, self.transport.close)
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Called by uvicorn when a client offers another protocol; the broker goes on in HTTP/1.1 without a word."""
+
     def _await_header(self) -> None:
         self._header_timer = self.loop.call_later(_HEADER_SECONDS, self.transport.abort)
 

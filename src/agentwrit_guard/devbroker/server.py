@@ -183,7 +183,7 @@ class DevBroker:
             operations.revoke_now(self.state, level, target)
 
     def restart(self) -> None:
-        """Forget agents, nonces and launch tokens, as a restart of the broker does; the address stays."""
+        """Forget agents, nonces, launch tokens, rate limits and counters, as a restart does; the address stays."""
         self.state.restart()
 
     @contextlib.contextmanager

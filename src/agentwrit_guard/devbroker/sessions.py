@@ -35,6 +35,7 @@ def admin_auth(call: Call) -> Response:
         raise Problem(401, "invalid credentials")
     token, claims = call.broker.issue("admin", _ADMIN_SCOPES, call.broker.settings.admin_token_ttl)
     _count(call, "success")
+    call.broker.metrics.count("agentwrit_tokens_issued_total", "kind", "admin")
     call.broker.audit.append(call.now, "admin_auth", "admin authenticated as admin")
     return reply({"access_token": token, "expires_in": claims.exp - claims.iat, "token_type": "Bearer"})
 
@@ -44,12 +45,15 @@ def app_auth(call: Call) -> Response:
     fields = call.fields()
     client, secret = fields.text("client_id"), fields.text("client_secret")
     if not client or not secret:
+        # Whether such a request uses up the bucket was not measured; without a client id there is none.
         raise Problem(400, "client_id and client_secret are required")
     if call.broker.settings.rate_limits and not call.broker.app_buckets.take(client, call.now):
         raise rate_limited(60)
     app = call.broker.app_of_client(client, secret)
     if app is None:
-        call.broker.audit.append(call.now, "app_auth_failed", f"client_id={client}", outcome="denied")
+        # A client id that is unknown may be a secret in the wrong field: it is not written down.
+        detail = f"client_id={client}" if call.broker.is_client(client) else "unknown client_id"
+        call.broker.audit.append(call.now, "app_auth_failed", detail, outcome="denied")
         raise Problem(401, "Authentication failed")
     token, claims = call.broker.issue(f"app:{app.app_id}", _APP_SCOPES, app.token_ttl)
     call.broker.metrics.count("agentwrit_tokens_issued_total", "kind", "app")
@@ -96,7 +100,7 @@ def _launch_fields(call: Call) -> tuple[str, LaunchToken, int]:
         raise Problem(400, "allowed_scope must not be empty")
     policy = LaunchToken(
         allowed_scope=allowed,
-        # Neither is capped here: a token's lifetime is cut when it is issued.
+        # Not capped here: a token's lifetime is cut when it is issued.
         max_ttl=max_ttl if max_ttl and max_ttl > 0 else _AGENT_TTL,
         single_use=single_use is not False,
         expires_at=0,
@@ -106,7 +110,8 @@ def _launch_fields(call: Call) -> tuple[str, LaunchToken, int]:
 
 def _launch(call: Call, name: str, policy: LaunchToken, ttl: int) -> Response:
     token = secrets.token_hex(32)
-    policy.expires_at = call.now + ttl
+    # Whether the broker caps a launch token's own lifetime was not measured.
+    policy.expires_at = min(call.now + ttl, times.LAST)
     call.broker.launch_tokens[digest(token)] = policy
     call.broker.metrics.count("agentwrit_launch_tokens_created_total")
     detail = f"agent={name} scopes={scopes.bracketed(policy.allowed_scope)} max_ttl={policy.max_ttl}"

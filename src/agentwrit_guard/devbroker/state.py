@@ -80,17 +80,20 @@ class Broker:
         self.clock = clock
         self.signer: Signer = Signer()
         self.audit: AuditLog = AuditLog()
-        self.metrics: Metrics = Metrics()
         self.apps: dict[str, App] = {}
         self.revoked: set[tuple[str, str]] = set()
-        self.admin_buckets: Buckets = Buckets(rate=5, burst=10)
-        self.app_buckets: Buckets = Buckets(rate=10 / 60, burst=3)
         self._admin_digest = digest(admin_secret)
         self.restart()
 
     def restart(self) -> None:
-        """Lose what the real broker keeps in memory only; key, apps, revocations and audit log stay (section 9)."""
+        """Lose what the real broker keeps in memory only; key, apps, revocations and audit log stay (section 9).
+
+        Measured for the agents alone; nonces, launch tokens, rate limits and counters are taken to be lost as well.
+        """
         with self.lock:
+            self.metrics: Metrics = Metrics()
+            self.admin_buckets: Buckets = Buckets(rate=5, burst=10)
+            self.app_buckets: Buckets = Buckets(rate=10 / 60, burst=3)
             self.agents: set[str] = set()
             self.nonces: dict[str, Nonce] = {}
             self.launch_tokens: dict[bytes, LaunchToken] = {}
@@ -101,6 +104,10 @@ class Broker:
         """Constant in time. A secret of more than 72 bytes never matches: the broker hashes with bcrypt."""
         same = hmac.compare_digest(self._admin_digest, digest(secret))
         return same and len(secret.encode()) <= 72
+
+    def is_client(self, client_id: str) -> bool:
+        """Whether some app, active or not, has this client id."""
+        return any(app.client_id == client_id for app in self.apps.values())
 
     def app_of_client(self, client_id: str, secret: str) -> App | None:
         """The active app of these credentials, found in the same time for every kind of refusal."""

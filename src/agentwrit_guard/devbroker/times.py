@@ -6,6 +6,9 @@ import math
 import re
 from datetime import datetime, timezone
 
+LAST = 253402300799
+"""The last second that a four-digit year can show: what lies beyond is written as this."""
+
 ZERO = "0001-01-01T00:00:00Z"
 """What a record without `delegated_at` is given when its claims are written again."""
 
