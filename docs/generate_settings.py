@@ -61,6 +61,19 @@ ABOUT: Final[Mapping[str, About]] = {
     "chain_loops": About(
         "`deny` refuses a token in whose delegation chain an agent stands twice. `allow` logs the event `chain_loop`."
     ),
+    "resources": About(
+        "The local ceiling: only scopes of these resources count here, whatever a token holds. A token without any is "
+        "refused with 403. In the environment separated by commas. Left out, all count."
+    ),
+    "pinned_keys": About(
+        "Files with the broker's public Ed25519 key, each PEM, a JWK or a JWK Set. Tokens that none of the keys has "
+        "signed are refused without a call; the others are asked about as ever. Give two while the broker changes its "
+        "key. In the environment separated by commas."
+    ),
+    "pinned_thumbprints": About(
+        "Of the keys in `pinned_keys`, the only ones that count, by RFC 7638 thumbprint. In the environment separated "
+        "by commas."
+    ),
     "realm": About("The realm in challenges: printable ASCII without quotes and backslashes."),
     "allow_http": About(
         "Permits `http` off loopback, where tokens travel in the clear, and warns at every start. In the environment "

@@ -6,14 +6,13 @@ import contextlib
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from agentwrit_guard import testrun
 from agentwrit_guard.core.bearer import token_in_query
 from agentwrit_guard.core.cache import IdentityCache, Instant, TokenHash
-from agentwrit_guard.core.chain import has_loop
 from agentwrit_guard.core.claims import Principal
 from agentwrit_guard.core.decisions import Allowed, Denied, Phase, Reason
 from agentwrit_guard.core.engine import ANY_AGENT, Engine, Lookup
@@ -21,6 +20,7 @@ from agentwrit_guard.core.requirements import Params, Requirement
 from agentwrit_guard.core.standin import StandIn
 from agentwrit_guard.errors import BrokerUnavailable, ConfigurationError
 from agentwrit_guard.link import AsyncLink, Link
+from agentwrit_guard.pins import PinnedKeys
 from agentwrit_guard.records import Hook, Recorder
 from agentwrit_guard.settings import Settings
 from agentwrit_guard.transport import LinkOptions
@@ -45,7 +45,9 @@ class Guard:
     Every setting may also come from the environment (`Guard.from_env`) or Flask's config; see the settings page.
     `cache_ttl` is how many seconds a revocation at the broker may go unseen (0 to 60, 0 asks every time),
     `timeout` the whole of one broker call in seconds, `max_token_lifetime` the cap in seconds on `exp - iat` of any
-    token. `on_decision` is called with each `DecisionEvent`. ConfigurationError names a setting that cannot be used.
+    token. `resources` is the local ceiling: scopes of other resources count for nothing here. `pinned_keys` are files
+    with the broker's public key: tokens that it has not signed are refused without a call. `on_decision` is called
+    with each `DecisionEvent`. ConfigurationError names a setting that cannot be used.
 
     Threads and event loops may share one guard. Connections open on first use and after a fork anew.
     """
@@ -64,6 +66,9 @@ class Guard:
         max_token_lifetime: int = 3600,
         max_in_flight: int = 32,
         chain_loops: str = "allow",
+        resources: Collection[str] | None = None,
+        pinned_keys: Sequence[str] = (),
+        pinned_thumbprints: Sequence[str] = (),
         realm: str = "agentwrit",
         allow_http: bool = False,
         ca_file: str | None = None,
@@ -84,6 +89,9 @@ class Guard:
             max_token_lifetime=max_token_lifetime,
             max_in_flight=max_in_flight,
             chain_loops=chain_loops,
+            resources=resources,  # type: ignore[arg-type]
+            pinned_keys=pinned_keys,  # type: ignore[arg-type]
+            pinned_thumbprints=pinned_thumbprints,  # type: ignore[arg-type]
             realm=realm,
             allow_http=allow_http,
             ca_file=ca_file,
@@ -120,13 +128,15 @@ class Guard:
         )
         self._link, self._alink = Link(options), AsyncLink(options)
         policy = settings.policy
-        token_hash = TokenHash(settings.broker_url, repr(policy))
+        keys = PinnedKeys.load(settings.pinned_keys, settings.pinned_thumbprints) if settings.pinned_keys else None
+        token_hash = TokenHash(settings.broker_url, repr(policy), *(keys.thumbprints if keys else ()))
         self._cache = IdentityCache(settings.cache_size, settings.cache_size)
-        self._engine = self._own_engine = Engine(policy, self._cache, token_hash)
+        self._engine = self._own_engine = Engine(policy, self._cache, token_hash, keys=keys, notice=self._notice)
         self._overrides: dict[object, Principal] = {}
         self._agents: Mapping[str, Principal] | None = None
         shown = {
-            name: str(getattr(settings, name)) for name in ("max_token_lifetime", "trust_domain", "principal_kinds")
+            name: str(getattr(settings, name))
+            for name in ("max_token_lifetime", "trust_domain", "principal_kinds", "resources")
         }
         self._recorder = Recorder(shown, self._clock.monotonic, (on_decision,) if on_decision else ())
         _GUARDS.add(self)
@@ -268,11 +278,10 @@ class Guard:
     def _conclude(self, outcome: Allowed | Denied, lookup: Lookup) -> Allowed | Denied:
         if isinstance(outcome, Denied):
             return outcome
-        if has_loop(outcome.principal.claims):
-            self._recorder.event(
-                Reason.CHAIN_LOOP, "an agent stands twice in a delegation chain; chain_loops='deny' refuses it"
-            )
         return self._engine.judge(outcome, lookup.requirement, lookup.params, self._clock.now())
+
+    def _notice(self, event: str, text: str) -> None:
+        self._recorder.event(event, text)
 
     @contextlib.contextmanager
     def _overridden(self, principal: Principal) -> Iterator[None]:

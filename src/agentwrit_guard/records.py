@@ -35,6 +35,11 @@ _EXPLANATIONS: Final[Mapping[Reason, str]] = {
     Reason.PRINCIPAL_KIND: "token is for a principal of kind {kind}; principal_kinds admits {principal_kinds}",
     Reason.CHAIN_VIOLATION: "delegation chain is broken: {violation}; find out who signed this token",
     Reason.CHAIN_LOOP: "an agent stands twice in the delegation chain and chain_loops is 'deny'",
+    Reason.UNKNOWN_KEY: (
+        "token names a signing key that is not pinned; if the broker has a new one, add its file to pinned_keys"
+    ),
+    Reason.BAD_SIGNATURE: "token is not signed by a pinned key: forged, or pinned_keys is of another broker",
+    Reason.OUTSIDE_RESOURCES: "nothing that was needed and held is of resources={resources}; mend scopes or setting",
     Reason.UNUSABLE_IDENTIFIER: "identifier {value} cannot stand in {template}: it is outside the template's charset, "
     "not the text of the path, or missing from the route; charset= admits other values",
     Reason.DELEGATION_RULE: "token was delegated {depth} times, more than max_depth or delegated= of the route allow",
@@ -47,6 +52,9 @@ _AUDIENCE: Final[Mapping[str, str]] = {
 }
 _EVENTS: Final[Mapping[Reason, str]] = {
     Reason.CHAIN_VIOLATION: "chain_violation",
+    Reason.CHAIN_LOOP: "chain_loop",
+    Reason.UNKNOWN_KEY: "key_rotated",
+    Reason.BAD_SIGNATURE: "bad_signature",
     Reason.CLAIMS_MISMATCH: "claims_mismatch",
     Reason.LIFETIME_EXCEEDED: "lifetime_exceeded",
     Reason.BROKER_UNAVAILABLE: "broker_unavailable",
@@ -64,7 +72,7 @@ class Recorder:
 
     def reset(self) -> None:
         """Start pacing anew, with a new lock (for a forked child)."""
-        self._explained: dict[Reason, float] = {}
+        self._explained: dict[str, float] = {}
         self._lock = threading.Lock()
 
     @property
@@ -100,7 +108,7 @@ class Recorder:
             text = _EXPLANATIONS[reason]
         else:
             return
-        if self._paced(reason):
+        if self._paced(reason.code):
             values = {name: _shown(value) for name, value in denied.detail.items()}
             if "message" in values:
                 values["message"] = denied.detail["message"]
@@ -109,18 +117,18 @@ class Recorder:
                 "%s: %s", reason.code, line, extra={"event": _EVENTS.get(reason, "refused"), "reason": reason.code}
             )
 
-    def event(self, reason: Reason, text: str) -> None:
+    def event(self, name: str, text: str) -> None:
         """Warn of something that was let in all the same, paced as explanations are."""
-        if self._paced(reason):
-            events_log.warning("%s: %s", reason.code, text, extra={"event": reason.code})
+        if self._paced(name):
+            events_log.warning("%s: %s", name, text, extra={"event": name})
 
-    def _paced(self, reason: Reason) -> bool:
+    def _paced(self, name: str) -> bool:
         now = self._monotonic()
         with self._lock:
-            last = self._explained.get(reason)
+            last = self._explained.get(name)
             if last is not None and now - last < EXPLAIN_EVERY:
                 return False
-            self._explained[reason] = now
+            self._explained[name] = now
             return True
 
 

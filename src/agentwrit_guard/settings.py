@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from agentwrit_guard.errors import ConfigurationError
 
 PREFIX: Final = "AGENTWRIT_"
 _KINDS: Final = ("agent", "app", "admin")
+_RESOURCE = re.compile(r"[^\s:*]+")
 _DOMAIN = re.compile(r"[a-z0-9._-]+")
 # Names under the same prefix that other parts read: the client, the commands, the tests.
 _OTHERS: Final = frozenset(("CLIENT_ID", "CLIENT_SECRET", "ADMIN_SECRET", "VECTORS", "WIRE"))
@@ -39,6 +40,9 @@ class Settings:
     max_token_lifetime: int = 3600
     max_in_flight: int = 32
     chain_loops: str = "allow"
+    resources: tuple[str, ...] | None = None
+    pinned_keys: tuple[str, ...] = ()
+    pinned_thumbprints: tuple[str, ...] = ()
     realm: str = "agentwrit"
     allow_http: bool = False
     ca_file: str | None = None
@@ -62,6 +66,17 @@ class Settings:
         _number("max_in_flight", self.max_in_flight, low=1, high=1024, whole=True)
         if self.chain_loops not in ("allow", "deny"):
             raise ConfigurationError(f"chain_loops must be 'allow' or 'deny', got {self.chain_loops!r}")
+        if self.resources is not None:
+            resources = _texts("resources", self.resources)
+            if not resources or any(not _RESOURCE.fullmatch(name) for name in resources):
+                raise ConfigurationError(
+                    f"resources must name at least one, each as in the middle of a scope, got {self.resources!r}"
+                )
+            object.__setattr__(self, "resources", tuple(sorted(set(resources))))
+        for name in ("pinned_keys", "pinned_thumbprints"):
+            object.__setattr__(self, name, _texts(name, getattr(self, name)))
+        if self.pinned_thumbprints and not self.pinned_keys:
+            raise ConfigurationError("pinned_thumbprints is set without pinned_keys: the keys come from files")
         if not isinstance(self.realm, str) or not valid_realm(self.realm):
             raise ConfigurationError(f"realm must be printable ASCII without quotes or backslashes, got {self.realm!r}")
         if self.client_key is not None and self.client_cert is None:
@@ -78,6 +93,7 @@ class Settings:
             chain_loops=self.chain_loops,
             cache_ttl=self.cache_ttl,
             realm=self.realm,
+            resources=None if self.resources is None else frozenset(self.resources),
         )
 
     @classmethod
@@ -109,6 +125,11 @@ class Settings:
         return cls.read(os.environ, **keywords)
 
 
+def listed(text: str) -> tuple[str, ...]:
+    """A list as the environment spells it."""
+    return tuple(part.strip() for part in text.split(","))
+
+
 def _convert(key: str, text: str, reader: Callable[[str], Any] | None) -> Any:
     try:
         return text if reader is None else reader(text)
@@ -131,7 +152,10 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "max_token_lifetime": int,
     "max_in_flight": int,
     "allow_http": switch,
-    "principal_kinds": lambda text: tuple(part.strip() for part in text.split(",")),
+    "principal_kinds": listed,
+    "resources": listed,
+    "pinned_keys": listed,
+    "pinned_thumbprints": listed,
 }
 
 
@@ -143,6 +167,14 @@ def _flag(name: str, value: object) -> None:
 def _text(name: str, value: object) -> None:
     if value is not None and (not isinstance(value, str) or not value):
         raise ConfigurationError(f"{name} must be a non-empty string or left out, got {value!r}")
+
+
+def _texts(name: str, value: object) -> tuple[str, ...]:
+    if isinstance(value, (str, bytes)) or not isinstance(value, Collection):
+        raise ConfigurationError(f"{name} must be a list of texts, got {value!r}")
+    if any(not isinstance(text, str) or not text for text in value):
+        raise ConfigurationError(f"{name} must be a list of non-empty texts, got {value!r}")
+    return tuple(value)
 
 
 def _number(name: str, value: object, *, low: float, high: float, whole: bool = False) -> None:

@@ -71,7 +71,7 @@ def explained(guard: Guard, decision: Allowed | Denied, caplog: pytest.LogCaptur
 def test_the_other_explanations(make: GuardMaker, stub: StubBroker, caplog: pytest.LogCaptureFixture) -> None:
     guard = make(stub.url, chain_loops="deny")
     assert explained(guard, guard.check(bearer(ISSUED), query=b"access_token=x"), caplog) == ["refused"]
-    assert explained(guard, guard.check(bearer(token(delegated(record(agent=AGENT))))), caplog) == ["refused"]
+    assert explained(guard, guard.check(bearer(token(delegated(record(agent=AGENT))))), caplog) == ["chain_loop"]
     chain = token(delegated(record()))
     assert explained(guard, guard.check(bearer(chain), Requirement.authenticated(max_depth=0)), caplog) == ["refused"]
     assert "delegated 1 times" in caplog.text

@@ -36,6 +36,8 @@ _WHY: Final[Mapping[Reason, str]] = {
     Reason.TRUST_DOMAIN_MISMATCH: "its agent is of another trust domain than is set (AGENTWRIT_TRUST_DOMAIN)",
     Reason.PRINCIPAL_KIND: "its subject is not of a kind that is let in (AGENTWRIT_PRINCIPAL_KINDS, else agents only)",
     Reason.CHAIN_VIOLATION: "its delegation chain is broken",
+    Reason.UNKNOWN_KEY: "its kid names no key of AGENTWRIT_PINNED_KEYS",
+    Reason.BAD_SIGNATURE: "no key of AGENTWRIT_PINNED_KEYS has signed it",
     Reason.CHAIN_LOOP: "an agent stands twice in its delegation chain (AGENTWRIT_CHAIN_LOOPS)",
 }
 
@@ -45,7 +47,8 @@ def add(commands: Commands) -> argparse.ArgumentParser:
         "inspect",
         help="show what a token says, and what a guard says to it, without a broker",
         description="Show what a token says of itself, and whether a guard would refuse it for its text alone. Nobody "
-        "is asked and the signature is not verified. Exit code 1 if it would be refused.",
+        "is asked, and the signature is verified only if AGENTWRIT_PINNED_KEYS is set. Exit code 1 if it would be "
+        "refused.",
         epilog="A guard's settings are read from the environment (AGENTWRIT_AUDIENCE, AGENTWRIT_ISSUER, ...).",
     )
     parser.add_argument("token", nargs="?", default="-", metavar="TOKEN", help="the token, or - to read it from stdin")

@@ -67,16 +67,21 @@ class AgentClaims:
 class Principal:
     """Who sent the request: an agent whose token the broker called valid at `validated_at` (Unix seconds).
 
-    `source` says whether that was now (`broker`) or a moment ago (`cache`).
+    `source` says whether that was now (`broker`) or a moment ago (`cache`). With `resources`, the guard's local
+    ceiling, only scopes of these resources count: what else the token says is for other APIs of the broker.
     """
 
     claims: AgentClaims
     validated_at: float
     source: str
+    resources: frozenset[str] | None = None
     grant: Grant = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "grant", Grant(self.claims.scope))
+        held = self.claims.scope
+        if self.resources is not None:
+            held = tuple(text for text in held if (scope := Scope.parse(text)) and scope.resource in self.resources)
+        object.__setattr__(self, "grant", Grant(held))
 
     @property
     def agent_id(self) -> str:
@@ -93,7 +98,8 @@ class Principal:
 
     @property
     def scopes(self) -> tuple[str, ...]:
-        return self.claims.scope
+        """What is held here: the token's scopes, within the guard's `resources`."""
+        return self.grant.scopes
 
     @property
     def expires_at(self) -> int:

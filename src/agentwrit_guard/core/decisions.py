@@ -39,10 +39,13 @@ class Reason(enum.Enum):
     PROOF_OF_POSSESSION = "proof_of_possession", 401, "invalid_token"
     CHAIN_VIOLATION = "chain_violation", 401, "invalid_token"
     CHAIN_LOOP = "chain_loop", 401, "invalid_token"
+    UNKNOWN_KEY = "unknown_key", 401, "invalid_token"
+    BAD_SIGNATURE = "bad_signature", 401, "invalid_token"
     REJECTED_BY_BROKER = "rejected_by_broker", 401, "invalid_token"
     INSUFFICIENT_SCOPE = "insufficient_scope", 403, "insufficient_scope"
     UNUSABLE_IDENTIFIER = "unusable_identifier", 403, "insufficient_scope"
     DELEGATION_RULE = "delegation_rule", 403, "insufficient_scope"
+    OUTSIDE_RESOURCES = "outside_resources", 403, "insufficient_scope"
     BROKER_UNAVAILABLE = "broker_unavailable", 503, None
     CLAIMS_MISMATCH = "claims_mismatch", 503, None
 

@@ -8,18 +8,19 @@ expiry and requirement.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from agentwrit_guard.core.bearer import Token, parse_authorization, plain_bearer, refuse
 from agentwrit_guard.core.cache import Identity, IdentityCache, Instant, TokenHash
 from agentwrit_guard.core.chain import chain_violation, has_loop
 from agentwrit_guard.core.claims import AgentClaims, Principal, agent_domain, parse_claims, principal_kind
 from agentwrit_guard.core.decisions import Allowed, Denied, Reason
-from agentwrit_guard.core.jws import parse_jws
+from agentwrit_guard.core.jws import Jws, parse_jws
 from agentwrit_guard.core.requirements import Params, Requirement, Unbound
-from agentwrit_guard.core.wire import Flow, same_claims, validate
+from agentwrit_guard.core.scopes import Scope
+from agentwrit_guard.core.wire import Flow, has_unknown_field, same_claims, validate
 from agentwrit_guard.errors import BrokerUnavailable
 
 ANY_AGENT: Final = Requirement.authenticated()
@@ -40,6 +41,23 @@ class Policy:
     chain_loops: str
     cache_ttl: float
     realm: str
+    resources: frozenset[str] | None = None
+
+
+class Keys(Protocol):
+    """Pinned keys of the broker, by the thumbprints that are the `kid` of its tokens. See `pins.PinnedKeys`."""
+
+    def __contains__(self, kid: str) -> bool: ...
+
+    def verify(self, kid: str | None, signed: bytes, signature: bytes) -> bool: ...
+
+
+Notice = Callable[[str, str], None]
+"""Told of what was let in all the same and somebody should know: the name of an event, and a text."""
+
+
+def _unheard(event: str, text: str) -> None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -57,10 +75,20 @@ class Lookup:
 class Engine:
     """Decides with what it has; never waits."""
 
-    def __init__(self, policy: Policy, cache: IdentityCache, token_hash: TokenHash) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        cache: IdentityCache,
+        token_hash: TokenHash,
+        *,
+        keys: Keys | None = None,
+        notice: Notice = _unheard,
+    ) -> None:
         self._policy = policy
         self._cache = cache
         self._hash = token_hash
+        self._keys = keys
+        self._notice = notice
 
     def decide(
         self, entries: Sequence[bytes], requirement: Requirement, params: Params, now: Instant
@@ -92,9 +120,11 @@ class Engine:
         """Whether an identity satisfies a requirement now. Its age has been looked at already."""
         if now.wall >= allowed.principal.claims.exp:
             return self.refuse(Reason.EXPIRED, source=allowed.source)
+        if self._policy.resources is not None and not allowed.principal.grant.scopes:
+            return self.refuse(Reason.OUTSIDE_RESOURCES, source=allowed.source)
         if requirement is ANY_AGENT:
             return allowed
-        return judge(allowed, requirement, params, self._policy.realm) or allowed
+        return judge(allowed, requirement, params, self._policy.realm, self._policy.resources) or allowed
 
     def validation(self, lookup: Lookup, started: Instant) -> Flow[Allowed | Denied]:
         """One broker call for a token: the identity that it confirms, cached, or why there is none.
@@ -116,8 +146,13 @@ class Engine:
             return self.refuse(Reason.REJECTED_BY_BROKER, source="broker")
         if not same_claims(lookup.payload, claims):
             return self.refuse(Reason.CLAIMS_MISMATCH, source="broker")
-        fresh = Allowed(Principal(lookup.claims, started.wall, "broker"), "broker")
-        again = Allowed(Principal(lookup.claims, started.wall, "cache"), "cache")
+        if has_loop(lookup.claims):
+            self._notice("chain_loop", "an agent stands twice in a delegation chain; chain_loops='deny' refuses it")
+        if has_unknown_field(lookup.payload, claims):
+            self._notice("unknown_field", "the broker's claims have a field that this version does not know")
+        resources = self._policy.resources
+        fresh = Allowed(Principal(lookup.claims, started.wall, "broker", resources), "broker")
+        again = Allowed(Principal(lookup.claims, started.wall, "cache", resources), "cache")
         kept = self._cache.put(lookup.key, Identity(again, started))
         return fresh if kept else self.refuse(Reason.REJECTED_BY_BROKER, source="broker")
 
@@ -169,7 +204,14 @@ class Engine:
             return self.refuse(Reason.CHAIN_VIOLATION, detail={"violation": violation})
         if self._policy.chain_loops == "deny" and has_loop(claims):
             return self.refuse(Reason.CHAIN_LOOP)
+        if self._keys is not None and not self._signed(token, jws, self._keys):
+            strange = jws.kid is not None and jws.kid not in self._keys
+            return self.refuse(Reason.UNKNOWN_KEY if strange else Reason.BAD_SIGNATURE)
         return Lookup(token, key, claims, jws.payload, requirement, params)
+
+    @staticmethod
+    def _signed(token: Token, jws: Jws, keys: Keys) -> bool:
+        return keys.verify(jws.kid, token.reveal().rpartition(".")[0].encode(), jws.signature)
 
     def _wrong_times(self, claims: AgentClaims, now: Instant) -> tuple[Reason, dict[str, str]] | None:
         lifetime = claims.exp - claims.iat
@@ -195,7 +237,9 @@ class Engine:
         return None
 
 
-def judge(allowed: Allowed, requirement: Requirement, params: Params, realm: str) -> Denied | None:
+def judge(
+    allowed: Allowed, requirement: Requirement, params: Params, realm: str, resources: frozenset[str] | None = None
+) -> Denied | None:
     """The requirement alone: what needs no clock, no cache and no guard."""
     principal = allowed.principal
     depth = len(principal.claims.delegation_chain)
@@ -209,4 +253,11 @@ def judge(allowed: Allowed, requirement: Requirement, params: Params, realm: str
     if isinstance(shortfall, Unbound):
         detail = {"template": shortfall.template, "value": shortfall.value[:64]}
         return refuse(Reason.UNUSABLE_IDENTIFIER, realm, detail=detail, source=allowed.source)
+    if resources is not None and not _reachable(shortfall.missing, resources):
+        return refuse(Reason.OUTSIDE_RESOURCES, realm, source=allowed.source)
     return refuse(Reason.INSUFFICIENT_SCOPE, realm, shortfall=shortfall, source=allowed.source)
+
+
+def _reachable(missing: tuple[str, ...], resources: frozenset[str]) -> bool:
+    """Whether asking for any of these scopes would help: one outside the ceiling does not count here, even if held."""
+    return any(scope is not None and scope.resource in resources for scope in map(Scope.parse, missing))

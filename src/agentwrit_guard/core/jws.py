@@ -49,6 +49,7 @@ class Jws:
     """A well-formed token, taken apart. Nothing of it is shown in a repr."""
 
     kid: str | None = field(repr=False)
+    signature: bytes = field(repr=False)
     payload: dict[str, object] = field(repr=False)
     payload_text: str = field(repr=False)
 
@@ -61,7 +62,7 @@ def parse_jws(token: str) -> Jws | None:
     if len(segments) != 3 or len(segments[2]) != _SIGNATURE_LENGTH:
         return None
     try:
-        header_bytes, payload_bytes, _ = (_decode(segment) for segment in segments)
+        header_bytes, payload_bytes, signature = (_decode(segment) for segment in segments)
         header, payload = loads(header_bytes), loads(payload_bytes)
     except ValueError:
         return None
@@ -70,7 +71,7 @@ def parse_jws(token: str) -> Jws | None:
     if _has_alias(header, _HEADER) or _has_alias(payload, KNOWN_CLAIMS) or not _header_is_ours(header):
         return None
     kid = header.get("kid")
-    return Jws(kid if isinstance(kid, str) else None, payload, payload_bytes.decode())
+    return Jws(kid if isinstance(kid, str) else None, signature, payload, payload_bytes.decode())
 
 
 def is_of_our_kind(token: str) -> bool:

@@ -23,7 +23,7 @@ class StandIn(Engine):
     """
 
     def __init__(self, engine: Engine, everyone: Principal | None, agents: Mapping[str, Principal]) -> None:
-        super().__init__(engine._policy, engine._cache, engine._hash)
+        super().__init__(engine._policy, engine._cache, engine._hash, keys=engine._keys, notice=engine._notice)
         self._everyone = everyone
         self._agents = agents
 

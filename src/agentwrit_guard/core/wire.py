@@ -120,6 +120,18 @@ def same_claims(token: Mapping[str, object], reply: Mapping[str, object]) -> boo
     return _known(token) == _known(reply)
 
 
+def has_unknown_field(token: Mapping[str, object], reply: Mapping[str, object]) -> bool:
+    """Whether the broker says more than we know of: a claim that the token lacks, or a field of a record.
+
+    A later broker may. It is no reason to refuse (threats B-14, D-04), and to be told.
+    """
+    chain = reply.get("delegation_chain")
+    records = chain if isinstance(chain, list) else []
+    return any(name not in KNOWN_CLAIMS and name not in token for name in reply) or any(
+        isinstance(record, dict) and any(name not in KNOWN_FIELDS for name in record) for record in records
+    )
+
+
 def _known(claims: Mapping[str, object]) -> str:
     known = {name: claims[name] for name in KNOWN_CLAIMS if name in claims}
     for name in ("aud", "scope"):
