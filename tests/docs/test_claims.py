@@ -8,8 +8,10 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fastapi import Body, FastAPI
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket
@@ -84,12 +86,12 @@ def _down(world: World) -> list[tuple[Ask, int, int]]:
 ROWS: dict[str, Callable[[World], list[tuple[Ask, int, int]]]] = {
     "no credentials, or another scheme": _no_credentials,
     "credentials malformed, repeated or oversized, or in header and query at once": _unreadable,
-    "the token's own text is wrong: form, times, lifetime, issuer, audience, kind of principal, delegation chain": (
-        _wrong_by_its_text
-    ),
+    "the token's own text is wrong: form, times, lifetime, issuer, audience, kind of principal, delegation chain, "
+    "signature where keys are pinned": _wrong_by_its_text,
     "the broker said that the token is not valid": _rejected,
     "a required scope is not held": _without_scope,
-    "a value of the path cannot be an identifier, or the route wants no such delegation": _no_identifier,
+    "a value of the path cannot be an identifier, the route wants no such delegation, or nothing held is of "
+    "`resources`": _no_identifier,
     "the broker is down, slow, or gives no usable answer": _down,
 }
 
@@ -121,6 +123,27 @@ def test_status_table(row: list[str], world: World) -> None:
                     assert part in challenge
                 assert ("error=" in challenge) == ("error=" in header)
                 assert ("scope=" in challenge) == ('scope="..."' in header)
+
+
+def test_a_forged_token_dies_without_a_call_where_keys_are_pinned(world: World, tmp_path: Path) -> None:
+    public = world.broker.public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "broker.pem").write_bytes(public)
+    guard = Guard(world.broker.url, pinned_keys=[str(tmp_path / "broker.pem")])
+    before = world.broker.calls[VALIDATE]
+    forged, own = guard.check(bearer(apps.spoilt(world.clerk))), guard.check(bearer(world.clerk))
+    guard.close()
+    assert isinstance(forged, Denied)
+    assert forged.status == 401
+    assert isinstance(own, Allowed)
+    assert world.broker.calls[VALIDATE] - before == 1
+
+
+def test_a_token_for_another_api_names_no_scope(world: World) -> None:
+    guard = Guard(world.broker.url, resources=["invoices"])
+    decision = guard.check(bearer(world.clerk))
+    guard.close()
+    assert isinstance(decision, Denied)
+    assert (decision.status, decision.required) == (403, ())
 
 
 def test_a_route_that_wants_no_delegation_names_no_scope(world: World) -> None:
