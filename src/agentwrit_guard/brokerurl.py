@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import re
+import socket
 from urllib.parse import urlsplit
 
 from agentwrit_guard.errors import ConfigurationError
@@ -63,8 +64,24 @@ def broker_url(url: object, *, allow_http: bool = False) -> str:
         _events.warning(
             "allow_http is set: tokens travel to %s unencrypted", host, extra={"event": "insecure_broker_url"}
         )
+    if host == "localhost":
+        _warn_of_a_strange_localhost()
     shown = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{shown}{'' if port is None else f':{port}'}{path}"
+
+
+def _warn_of_a_strange_localhost() -> None:
+    """The name is taken for this machine; a hosts file or resolver may say otherwise."""
+    try:
+        found = {str(info[4][0]) for info in socket.getaddrinfo("localhost", None, type=socket.SOCK_STREAM)}
+    except OSError:
+        return
+    strange = sorted(text for text in found if not ipaddress.ip_address(text.partition("%")[0]).is_loopback)
+    if strange:
+        _events.warning(
+            "broker_url names localhost, which resolves to %s; tokens would leave this machine", ", ".join(strange),
+            extra={"event": "insecure_broker_url"},
+        )  # fmt: skip
 
 
 def _loopback(host: str, url: object) -> bool:

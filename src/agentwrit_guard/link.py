@@ -14,7 +14,6 @@ import abc
 import asyncio
 import concurrent.futures
 import os
-import ssl
 import threading
 import time
 import weakref
@@ -28,6 +27,7 @@ from agentwrit_guard.core.cache import Instant
 from agentwrit_guard.core.wire import BrokerReply, BrokerRequest, Flow
 from agentwrit_guard.errors import BrokerUnavailable
 from agentwrit_guard.exchange import FAULTS, Exchange, as_reply, bounded, client_settings, closed, grown, uncoded
+from agentwrit_guard.tls import Tls
 from agentwrit_guard.transport import AsyncTransport, LinkOptions, Transport, clip
 
 T = TypeVar("T")
@@ -70,6 +70,7 @@ _LINKS: weakref.WeakSet[_Runner] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for link in list(_LINKS):
+        link._tls.reset()
         link._reset()
 
 
@@ -278,7 +279,7 @@ class _Here:
     client: httpx.AsyncClient | None = None
 
 
-async def _keep(options: LinkOptions, tls: ssl.SSLContext) -> AsyncGenerator[httpx.AsyncClient, None]:
+async def _keep(options: LinkOptions, tls: Tls) -> AsyncGenerator[httpx.AsyncClient, None]:
     """Holds a client open. A loop that shuts down closes its generators, so that none of its sockets outlives it,
     whether anyone called `aclose` or not: test clients run a loop for each request."""
     async with httpx.AsyncClient(transport=AsyncTransport(options, tls), **client_settings()) as client:

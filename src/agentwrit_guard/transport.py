@@ -19,7 +19,7 @@ import httpcore
 import httpx
 
 from agentwrit_guard.surplus import Received
-from agentwrit_guard.tls import tls_context
+from agentwrit_guard.tls import Tls
 
 KEEPALIVE: Final = 60.0
 
@@ -36,13 +36,13 @@ class LinkOptions:
     client_key: str | None = None
     user_agent: str | None = None
 
-    def tls(self) -> ssl.SSLContext:
-        return tls_context(self.base_url.startswith("https:"), self.ca_file, self.client_cert, self.client_key)
+    def tls(self) -> Tls:
+        return Tls(self.base_url.startswith("https:"), self.ca_file, self.client_cert, self.client_key)
 
-    def pool(self, tls: ssl.SSLContext) -> dict[str, Any]:
+    def pool(self, tls: Tls) -> dict[str, Any]:
         """Arguments of a connection pool."""
         return {
-            "ssl_context": tls,
+            "ssl_context": tls.context(),
             "max_connections": self.max_in_flight,
             "max_keepalive_connections": self.max_in_flight,
             "keepalive_expiry": KEEPALIVE,
@@ -70,9 +70,12 @@ class _Stream(httpcore.NetworkStream):
     The client's own timeouts are for each operation, so a peer that drips bytes would pass them for ever.
     """
 
-    def __init__(self, stream: httpcore.NetworkStream, open_streams: weakref.WeakSet[httpcore.NetworkStream]) -> None:
+    def __init__(
+        self, stream: httpcore.NetworkStream, open_streams: weakref.WeakSet[httpcore.NetworkStream], tls: Tls
+    ) -> None:
         self._stream = stream
         self._open_streams = open_streams
+        self._tls = tls
         self._received = Received()
         open_streams.add(stream)
 
@@ -91,8 +94,9 @@ class _Stream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        remaining = _remaining(httpcore.ConnectTimeout)
-        return _Stream(self._stream.start_tls(ssl_context, server_hostname, remaining), self._open_streams)
+        # The pool's own context is as old as the pool.
+        secured = self._stream.start_tls(self._tls.context(), server_hostname, _remaining(httpcore.ConnectTimeout))
+        return _Stream(secured, self._open_streams, self._tls)
 
     def get_extra_info(self, info: str) -> Any:
         return _extra(self._stream, self._received, info)
@@ -101,8 +105,9 @@ class _Stream(httpcore.NetworkStream):
 class _AsyncStream(httpcore.AsyncNetworkStream):
     """The same without a clip: a task is cancelled at its deadline, and must leave no socket behind."""
 
-    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+    def __init__(self, stream: httpcore.AsyncNetworkStream, tls: Tls) -> None:
         self._stream = stream
+        self._tls = tls
         self._received = Received()
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -121,7 +126,8 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.AsyncNetworkStream:
         try:
-            return _AsyncStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+            secured = await self._stream.start_tls(self._tls.context(), server_hostname, timeout)
+            return _AsyncStream(secured, self._tls)
         except BaseException:
             await self._stream.aclose()
             raise
@@ -138,11 +144,12 @@ def _extra(stream: httpcore.NetworkStream | httpcore.AsyncNetworkStream, receive
 class _Backend(httpcore.SyncBackend):
     """Knows the connections it made, so that a thread that waits on one can be woken."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: Tls) -> None:
+        self._tls = tls
         self._streams: weakref.WeakSet[httpcore.NetworkStream] = weakref.WeakSet()
 
     def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
-        return _Stream(super().connect_tcp(*args, **kwargs), self._streams)
+        return _Stream(super().connect_tcp(*args, **kwargs), self._streams, self._tls)
 
     def hang_up(self) -> None:
         for stream in list(self._streams):
@@ -152,18 +159,19 @@ class _Backend(httpcore.SyncBackend):
 
 
 class _AsyncBackend(httpcore.AsyncNetworkBackend):
-    def __init__(self) -> None:
+    def __init__(self, tls: Tls) -> None:
+        self._tls = tls
         # httpcore has a stand-in for it where anyio is missing, which httpx sees to.
         self._backend = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
 
     async def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore.AsyncNetworkStream:
-        return _AsyncStream(await self._backend.connect_tcp(*args, **kwargs))
+        return _AsyncStream(await self._backend.connect_tcp(*args, **kwargs), self._tls)
 
 
 class Transport(httpx.HTTPTransport):
-    def __init__(self, options: LinkOptions, tls: ssl.SSLContext) -> None:
-        super().__init__(verify=tls, trust_env=False)
-        self._backend = _Backend()
+    def __init__(self, options: LinkOptions, tls: Tls) -> None:
+        super().__init__(verify=tls.context(), trust_env=False)
+        self._backend = _Backend(tls)
         self._pool = httpcore.ConnectionPool(network_backend=self._backend, **options.pool(tls))
 
     def close(self) -> None:
@@ -173,6 +181,6 @@ class Transport(httpx.HTTPTransport):
 
 
 class AsyncTransport(httpx.AsyncHTTPTransport):
-    def __init__(self, options: LinkOptions, tls: ssl.SSLContext) -> None:
-        super().__init__(verify=tls, trust_env=False)
-        self._pool = httpcore.AsyncConnectionPool(network_backend=_AsyncBackend(), **options.pool(tls))
+    def __init__(self, options: LinkOptions, tls: Tls) -> None:
+        super().__init__(verify=tls.context(), trust_env=False)
+        self._pool = httpcore.AsyncConnectionPool(network_backend=_AsyncBackend(tls), **options.pool(tls))

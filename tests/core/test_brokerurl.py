@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+from typing import Any
+
 import pytest
 
 from agentwrit_guard.brokerurl import broker_url
@@ -109,3 +112,33 @@ def test_cfg_02_a_password_in_the_url_is_not_repeated(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         broker_url(url)
     assert "s3cret" not in str(caught.value)
+
+
+def _resolving(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    def resolve(host: str, *_: object, **__: object) -> list[Any]:
+        assert host == "localhost"
+        if not addresses:
+            raise OSError("no such name")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in addresses]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("addresses", [("10.0.0.7",), ("127.0.0.1", "10.0.0.7"), ("fe80::1%eth0",)])
+def test_cfg_03_a_localhost_that_is_elsewhere_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, scheme: str, addresses: tuple[str, ...]
+) -> None:
+    _resolving(monkeypatch, *addresses)
+    assert broker_url(f"{scheme}://localhost:8080") == f"{scheme}://localhost:8080"
+    assert [(record.levelname, record.event) for record in caplog.records] == [("WARNING", "insecure_broker_url")]  # type: ignore[attr-defined]
+    assert addresses[-1] in caplog.text
+
+
+@pytest.mark.parametrize("addresses", [("127.0.0.1",), ("::1", "127.0.0.1"), ()])
+def test_cfg_03_a_localhost_that_is_here_is_not(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, addresses: tuple[str, ...]
+) -> None:
+    _resolving(monkeypatch, *addresses)
+    broker_url("http://localhost")
+    assert caplog.records == []

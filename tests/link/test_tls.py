@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from agentwrit_guard import Allowed, Denied, Guard
-from agentwrit_guard.core.wire import BrokerReply, validate
+from agentwrit_guard.core.wire import BrokerReply, Flow, validate
 from agentwrit_guard.errors import BrokerUnavailable, ConfigurationError
 from agentwrit_guard.link import Link
 from agentwrit_guard.transport import LinkOptions
@@ -32,7 +32,7 @@ from tests.kit.clock import MovableClock
 from tests.kit.stub import valid
 from tests.kit.tokens import token
 from tests.link.conftest import Check, Drive
-from tests.link.raw import RawServer, answer, says
+from tests.link.raw import OK, RawServer, answer, says
 
 
 @dataclass(frozen=True)
@@ -223,6 +223,76 @@ def test_cfg_01a_an_encrypted_key_is_refused_instead_of_asked_about(issuer: Issu
     locked.write_bytes(party.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, lock))
     with pytest.raises(ConfigurationError, match="client_cert"):
         Guard("https://127.0.0.1:1", client_cert=party.cert_file, client_key=str(locked))
+
+
+def _again(server: RawServer, connection: socket.socket, _: int) -> None:
+    """One answer a connection, so that the next request opens a new one."""
+    server.take(connection)
+    connection.sendall(answer(OK, b"Connection: close"))
+
+
+def test_cfg_01a_a_new_authority_in_the_file_counts_from_the_next_connection(
+    drive: Drive, issuer: Issuer, stranger: Issuer, tmp_path: pathlib.Path
+) -> None:
+    ca_file = tmp_path / "ca.pem"
+    ca_file.write_bytes(pathlib.Path(issuer.root.cert_file).read_bytes())
+
+    def replace() -> Flow[None]:
+        ca_file.write_bytes(pathlib.Path(stranger.root.cert_file).read_bytes() + b"\n")
+        yield from ()
+
+    with RawServer(_again, issuer.issue("rotated").context()) as server:
+        options = LinkOptions(server.url, ca_file=str(ca_file))
+        before, _, after = drive(options, lambda: validate("t"), replace, lambda: validate("t"))
+    assert before is None
+    assert after.fault == "tls"
+    assert len(server.requests) == 1
+
+
+def test_cfg_01a_a_new_client_certificate_is_shown_from_the_next_connection(
+    drive: Drive, issuer: Issuer, stranger: Issuer, tmp_path: pathlib.Path
+) -> None:
+    context = issuer.issue("mtls-rotated").context()
+    context.load_verify_locations(issuer.root.cert_file)
+    context.verify_mode = ssl.CERT_REQUIRED
+    shown = tmp_path / "client.pem"
+
+    def put(party: Party) -> None:
+        shown.write_bytes(pathlib.Path(party.cert_file).read_bytes() + pathlib.Path(party.key_file).read_bytes())
+
+    def replace() -> Flow[None]:
+        put(issuer.issue("known"))
+        yield from ()
+
+    put(stranger.issue("unknown"))
+    with RawServer(_again, context) as server:
+        options = LinkOptions(server.url, ca_file=issuer.root.cert_file, client_cert=str(shown))
+        before, _, after = drive(options, lambda: validate("t"), replace, lambda: validate("t"))
+    assert before.fault in ("reset", "tls")
+    assert after is None
+
+
+@pytest.mark.parametrize("broken", [b"", b"no certificate", None])
+def test_cfg_01a_a_broken_new_file_leaves_the_last_good_one(
+    drive: Drive, issuer: Issuer, tmp_path: pathlib.Path, broken: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    ca_file = tmp_path / "ca.pem"
+    ca_file.write_bytes(pathlib.Path(issuer.root.cert_file).read_bytes())
+
+    def spoil() -> Flow[None]:
+        if broken is None:
+            ca_file.unlink()
+        else:
+            ca_file.write_bytes(broken)
+        yield from ()
+
+    with RawServer(_again, issuer.issue("kept").context()) as server:
+        options = LinkOptions(server.url, ca_file=str(ca_file))
+        calls = drive(options, lambda: validate("t"), spoil, lambda: validate("t"), lambda: validate("t"))
+    assert calls == [None] * 4
+    said = [record for record in caplog.records if getattr(record, "event", "") == "tls_file_unusable"]
+    assert [record.levelname for record in said] == ["ERROR"]
+    assert "ca_file" in said[0].getMessage()
 
 
 @pytest.mark.parametrize("secured", [False, True], ids=["http", "https"])

@@ -77,7 +77,7 @@ def staged(target: Target) -> Iterator[tuple[Stage, list[Front]]]:
     settings = target.settings
     with contextlib.ExitStack() as stack:
         cast = stack.enter_context(assembled(target))
-        relay = stack.enter_context(Relay(settings.broker_url, target.options.tls()))
+        relay = stack.enter_context(Relay(settings.broker_url, target.options.tls().context()))
         fronts = []
         for name in ("FastAPI", "Flask"):
             witness = Witness()
