@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.canary import _canary_looks_round, _canary_sings, _canary_watches
+
+__all__ = ["_canary_looks_round", "_canary_sings", "_canary_watches"]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("a broker of your own")
@@ -12,5 +16,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "canary_dies: the test lets token bytes out on purpose, to see them found")
     if bool(config.getoption("--broker-url")) != bool(config.getoption("--admin-secret")):
         raise pytest.UsageError("--broker-url and --admin-secret go together")

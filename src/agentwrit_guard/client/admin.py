@@ -33,7 +33,7 @@ class Operator:
         client_key: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        secret = checks.text("admin_secret", admin_secret)
+        secret = admin_secret = checks.secret("admin_secret", admin_secret)
         options = link_options(
             broker_url,
             timeout=timeout,

@@ -15,6 +15,7 @@ from agentwrit_guard.client.delegation import AsyncDelegatedToken, DelegatedToke
 from agentwrit_guard.client.freshness import Freshness
 from agentwrit_guard.client.shared import Shared
 from agentwrit_guard.client.values import Delegated
+from agentwrit_guard.core.redacted import Redacted
 from agentwrit_guard.core.wire import Flow
 from agentwrit_guard.errors import AgentWritError, ProblemResponseError, TransportError
 
@@ -42,7 +43,7 @@ class _Agent(Generic[C]):
     ) -> None:
         self._caller: C = app.caller
         self.agent_id = agent_id
-        self.access_token: str = access_token
+        self.access_token: str = Redacted(access_token)
         self.expires_in: int = expires_in
         self.scope = scope
         self.task_id = task_id

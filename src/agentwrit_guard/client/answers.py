@@ -11,6 +11,7 @@ from typing import Final
 from agentwrit_guard.client.values import Issued
 from agentwrit_guard.core.claims import AgentClaims, parse_claims
 from agentwrit_guard.core.jws import MAX_TOKEN, parse_jws
+from agentwrit_guard.core.redacted import Redacted
 from agentwrit_guard.core.wire import BrokerReply
 from agentwrit_guard.errors import BrokerUnavailable
 
@@ -51,8 +52,11 @@ class Answer:
             raise self.malformed(f"no list {name}")
         return value
 
-    def bearer(self, name: str) -> str:
-        value = self.text(name)
+    def secret(self, name: str) -> Redacted:
+        return Redacted(self.text(name))
+
+    def bearer(self, name: str) -> Redacted:
+        value = self.secret(name)
         if len(value) > MAX_TOKEN or not _BEARER.fullmatch(value):
             raise self.malformed(f"no {name} that is a bearer token of up to {MAX_TOKEN} characters")
         return value

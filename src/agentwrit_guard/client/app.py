@@ -45,7 +45,7 @@ class App(abc.ABC, Generic[C]):
     ) -> None:
         """Opens nothing yet. ConfigurationError names an argument that cannot be used."""
         self.client_id: str = checks.text("client_id", client_id)
-        secret = checks.text("client_secret", client_secret)
+        secret = client_secret = checks.secret("client_secret", client_secret)
         options = link_options(
             broker_url,
             timeout=timeout,

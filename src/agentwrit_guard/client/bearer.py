@@ -10,6 +10,7 @@ import anyio.to_thread
 
 from agentwrit_guard.client.agent import Agent, AsyncAgent
 from agentwrit_guard.client.delegation import AsyncDelegatedToken, DelegatedToken
+from agentwrit_guard.core.redacted import Redacted
 from agentwrit_guard.errors import ConfigurationError
 
 Holder = Agent | AsyncAgent | DelegatedToken | AsyncDelegatedToken
@@ -85,7 +86,7 @@ class Bearer:
     def _signed(self, request: Request) -> str:
         header = self._holder.bearer_header
         request.headers.update(header)
-        return header["Authorization"].removeprefix("Bearer ")
+        return Redacted(header["Authorization"].removeprefix("Bearer "))
 
     def _concerns(self, request: Request) -> bool:
         url = request.url

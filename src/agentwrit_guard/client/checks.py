@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from agentwrit_guard.core.redacted import Redacted
 from agentwrit_guard.core.scopes import Scope
 from agentwrit_guard.errors import ConfigurationError
 
@@ -24,6 +25,10 @@ def text(name: str, value: object) -> str:
     if not isinstance(value, str) or not value:
         raise ConfigurationError(f"{name} must be a non-empty string")
     return value
+
+
+def secret(name: str, value: object) -> Redacted:
+    return Redacted(text(name, value))
 
 
 def path_id(name: str, value: object) -> str:

@@ -9,6 +9,7 @@ from agentwrit_guard.client import checks, flows
 from agentwrit_guard.client.callers import AsyncCaller, C, Caller
 from agentwrit_guard.client.values import Delegated
 from agentwrit_guard.core.claims import DelegationRecord
+from agentwrit_guard.core.redacted import Redacted
 from agentwrit_guard.core.wire import Flow
 from agentwrit_guard.errors import AgentWritError
 
@@ -65,4 +66,4 @@ def delegation(token: str, delegate_to: str, scope: list[str] | tuple[str, ...],
 
 
 def header(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
+    return {"Authorization": Redacted(f"Bearer {token}")}

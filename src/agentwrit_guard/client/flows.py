@@ -24,6 +24,7 @@ from agentwrit_guard.client.values import (
 from agentwrit_guard.core import wire
 from agentwrit_guard.core.claims import parse_claims
 from agentwrit_guard.core.jws import MAX_TOKEN
+from agentwrit_guard.core.redacted import Redacted
 from agentwrit_guard.core.wire import BrokerRequest, Flow
 from agentwrit_guard.errors import AuthenticationError, BrokerUnavailable, ConfigurationError
 
@@ -59,7 +60,7 @@ def create_agent(order: Order, app_token: str) -> Flow[Minted]:
         raise challenged.malformed("no nonce that is 32 bytes of hex")
     registered = yield from _told(
         "/v1/register",
-        launch_token=launched.text("launch_token"),
+        launch_token=launched.secret("launch_token"),
         nonce=nonce,
         public_key=order.key.public_key,
         signature=order.key.sign_nonce(nonce),
@@ -101,6 +102,7 @@ def validate(token: str) -> Flow[ValidateResult]:
     """The broker's word. What the broker would answer with 400 or 413 is not sent (contract 10.9)."""
     if not isinstance(token, str):
         raise ConfigurationError(f"token must be a string, not {type(token).__name__}")
+    token = Redacted(token)
     if not token:
         return ValidateResult(False, error="token is empty")
     if len(token) > MAX_TOKEN:
@@ -127,7 +129,7 @@ def health() -> Flow[HealthStatus]:
 
 def create_app(name: str, scopes: list[str], token_ttl: int | None, admin_token: str) -> Flow[AppCredentials]:
     answer = yield from _logged_in("/v1/admin/apps", admin_token, name=name, scopes=scopes, token_ttl=token_ttl)
-    return AppCredentials(answer.text("client_id"), answer.text("client_secret"))
+    return AppCredentials(answer.text("client_id"), answer.secret("client_secret"))
 
 
 def revoke(level: str, target: str, admin_token: str) -> Flow[None]:

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl
 
 from agentwrit_guard.core.decisions import Denied, Reason
 from agentwrit_guard.core.jws import MAX_TOKEN
+from agentwrit_guard.core.redacted import Redacted
 from agentwrit_guard.core.requirements import Shortfall
 
 DEFAULT_RETRY_AFTER: Final = 2
@@ -37,9 +38,9 @@ class Token:
     __slots__ = ("_text",)
 
     def __init__(self, text: str) -> None:
-        self._text = text
+        self._text = Redacted(text)
 
-    def reveal(self) -> str:
+    def reveal(self) -> Redacted:
         return self._text
 
     def __repr__(self) -> str:
