@@ -13,7 +13,7 @@ from agentwrit_guard.core.engine import Lookup
 from agentwrit_guard.core.requirements import Shortfall
 from agentwrit_guard.errors import ConfigurationError, ScopeRequired
 from agentwrit_guard.guard import Guard
-from agentwrit_guard.perimeter import Others, Perimeter
+from agentwrit_guard.perimeter import Others, Perimeter, overrides_method
 
 __all__ = ["GuardMiddleware"]
 
@@ -74,10 +74,14 @@ class GuardMiddleware:
         method = asgiscope.method(scope)
         if not self._judges(method, scope):
             return None
-        if method == "OPTIONS" and self._perimeter.allows_preflight(
-            method,
-            asgiscope.has_header(scope, b"origin"),
-            asgiscope.has_header(scope, b"access-control-request-method"),
+        if (
+            method == "OPTIONS"
+            and self._perimeter.allows_preflight(
+                method,
+                asgiscope.has_header(scope, b"origin"),
+                asgiscope.has_header(scope, b"access-control-request-method"),
+            )
+            and not _overridden(scope)
         ):
             return None
         authorization = asgiscope.authorization(scope)
@@ -93,8 +97,11 @@ class GuardMiddleware:
         """Whether the path needs a decision as the router will read it, or as it would with a root path of its own."""
         if self._perimeter.judges(method, asgiscope.route_path(scope)):
             return True
-        readings = (asgiscope.route_path({**scope, "root_path": root}) for root in self._roots)
-        return any(self._perimeter.judges(method, path) for path in readings)
+        readings = [asgiscope.route_path({**scope, "root_path": root}) for root in self._roots]
+        if any(self._perimeter.judges(method, path) for path in readings):
+            return True
+        readings.append(asgiscope.route_path(scope))
+        return _overridden(scope) and any(map(self._perimeter.judges_overridden, readings))
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the app. What a decorator or dependency refuses is answered from here, so that no error handler of
@@ -148,6 +155,11 @@ class _Answer:
         for message in self._held:
             self.started = True
             await self._send(message)
+
+
+def _overridden(scope: Scope) -> bool:
+    names = (name.decode("latin-1").lower() for name, _ in scope["headers"])
+    return overrides_method(names, scope.get("query_string", b""))
 
 
 async def _nothing() -> Message:

@@ -16,6 +16,10 @@ from agentwrit_guard.errors import ConfigurationError
 
 Others = Literal["refuse", "pass"]
 
+# By these an app further in may take a request for one of another method. In a query it is called `_method`.
+_OVERRIDES = frozenset(("x-http-method-override", "x-http-method", "x-method-override"))
+_OVERRIDE_IN_QUERY = re.compile(rb"(?:\A|[&;])(?:_|%5f)method(?:=|[&;]|\Z)", re.IGNORECASE)
+
 _RULE = re.compile(r"(?:([A-Z]+) )?(/[^\s?#*{}%\\]*)")
 
 
@@ -47,12 +51,21 @@ class Perimeter:
         self._passes_others = others == "pass"
         self._allows_preflight = allow_preflight
 
+    @property
+    def selective(self) -> bool:
+        """Whether any request goes by unjudged."""
+        return bool(self._public) or self._protect is not None or self._allows_preflight
+
     def judges(self, method: str, path: str) -> bool:
         """Whether a request needs a decision."""
         method = method.upper()
         if self._public and self._is_public(method, path):
             return False
         return self._protect is None or self._is_protected(method, path)
+
+    def judges_overridden(self, path: str) -> bool:
+        """Whether a request needs a decision whose method an app further in may read otherwise (threats R-04)."""
+        return self._protect is None or any(self._is_protected(rule[0] or "", path) for rule in self._protect)
 
     def allows_preflight(self, method: str, origin: bool, request_method: bool) -> bool:
         """Whether this is a CORS preflight (both headers are there) and may go on without credentials."""
@@ -84,6 +97,11 @@ class Perimeter:
             and (f"{path}/".startswith(rule_path) if rule_path.endswith("/") else path.removesuffix("/") == rule_path)
             for rule_method, rule_path in self._protect or ()
         )
+
+
+def overrides_method(headers: Iterable[str], query: bytes) -> bool:
+    """Whether a request asks to be taken for one of another method; `headers` are names in lower case."""
+    return not _OVERRIDES.isdisjoint(headers) or _OVERRIDE_IN_QUERY.search(query) is not None
 
 
 def _is_of(method: str, rule: str) -> bool:

@@ -20,7 +20,7 @@ _KINDS: Final = ("agent", "app", "admin")
 _RESOURCE = re.compile(r"[^\s:*]+")
 _DOMAIN = re.compile(r"[a-z0-9._-]+")
 # Names under the same prefix that other parts read: the client, the commands, the tests.
-_OTHERS: Final = frozenset(("CLIENT_ID", "CLIENT_SECRET", "ADMIN_SECRET", "VECTORS", "WIRE"))
+_OTHERS: Final = frozenset(("CLIENT_ID", "CLIENT_SECRET", "ADMIN_SECRET", "VECTORS", "WIRE", "WYCHEPROOF"))
 
 _events = logging.getLogger("agentwrit_guard.events")
 

@@ -15,7 +15,7 @@ from agentwrit_guard.core.requirements import Shortfall
 from agentwrit_guard.environ import Environ, StartResponse, WSGIApp
 from agentwrit_guard.errors import ConfigurationError, ScopeRequired
 from agentwrit_guard.guard import Guard
-from agentwrit_guard.perimeter import Others, Perimeter
+from agentwrit_guard.perimeter import Others, Perimeter, overrides_method
 
 __all__ = ["GuardMiddleware"]
 
@@ -52,9 +52,12 @@ class GuardMiddleware:
 
     def _decide(self, environ: Environ) -> Allowed | Denied | None:
         method = wsgienviron.method(environ)
-        if not self._perimeter.judges(method, wsgienviron.path(environ)):
+        path = wsgienviron.path(environ)
+        names = (key[5:].replace("_", "-").lower() for key in environ if key.startswith("HTTP_"))
+        overridden = self._perimeter.selective and overrides_method(names, wsgienviron.query(environ))
+        if not self._perimeter.judges(method, path) and not (overridden and self._perimeter.judges_overridden(path)):
             return None
-        if self._perimeter.allows_preflight(
+        if not overridden and self._perimeter.allows_preflight(
             method, "HTTP_ORIGIN" in environ, "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
         ):
             return None

@@ -80,6 +80,45 @@ def test_r_14_an_unknown_path_is_404_only_for_an_agent(make_front: Make, broker:
     assert front.request(get(bearer(), path="/nothing-here")).status == 404
 
 
+OVERRIDES = ["X-HTTP-Method-Override", "x-http-method", "X-Method-Override"]
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("override", OVERRIDES)
+def test_r_04_an_override_of_the_method_is_not_public(
+    make_front: Make, broker: StubBroker, name: str, override: str
+) -> None:
+    """An app further in may run the handler of another method than the guard has judged."""
+    front = make_front(name, allow_preflight=True)
+    header = (override, b"DELETE")
+    expect(front, broker, get(path="/health"), 200)
+    expect(front, broker, get(header, path="/health"), 401, error="unauthorized")
+    expect(front, broker, Request("/health", "HEAD", headers=[header]), 401, error="unauthorized")
+    preflight = [("Origin", b"https://a.example"), ("Access-Control-Request-Method", b"DELETE")]
+    expect(front, broker, Request("/me", "OPTIONS", headers=[*preflight, header]), 401, error="unauthorized")
+    expect(front, broker, get(bearer(), header, path="/health"), 200, calls=1)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("query", ["_method=DELETE", "a=1&_method=PUT", "%5fmethod=PUT", "_METHOD", "a;_method=x"])
+def test_r_04_an_override_in_the_query_is_not_public(
+    make_front: Make, broker: StubBroker, name: str, query: str
+) -> None:
+    front = make_front(name)
+    expect(front, broker, Request("/health", query=query), 401, error="unauthorized")
+    expect(front, broker, Request("/health", query="method=1&my_method=2&_methods=3"), 200)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_r_04_an_override_reaches_only_what_is_protected(make_front: Make, broker: StubBroker, name: str) -> None:
+    front = make_front(name, public=(), protect=["POST /hooks", "DELETE /customers/"])
+    header = ("X-HTTP-Method-Override", b"DELETE")
+    expect(front, broker, get(path="/hooks"), 200)
+    expect(front, broker, get(header, path="/hooks"), 401, error="unauthorized")
+    expect(front, broker, get(header, path="/customers/7291"), 401, error="unauthorized")
+    expect(front, broker, get(header, path="/health"), 200)
+
+
 @pytest.mark.parametrize("name", WHOLE)
 def test_protect_narrows_the_guard(make_front: Make, broker: StubBroker, name: str) -> None:
     front = make_front(name, public=(), protect=["/customers/", "POST /hooks"])
