@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+import contextvars
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final
 
@@ -15,6 +18,31 @@ from agentwrit_guard.transport import LinkOptions
 
 # What the HTTP library raises, and what it lets through: ValueError is that of a name no resolver takes.
 FAULTS: Final = (httpx.HTTPError, httpx.InvalidURL, OSError, RuntimeError, ValueError)
+
+
+# The HTTP libraries log what the peer says: its reason phrase at INFO, its headers at DEBUG. A broker, or what stands
+# between, may repeat the token there.
+_TALKATIVE: Final = ("httpx", *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")))
+_ours: contextvars.ContextVar[bool] = contextvars.ContextVar("agentwrit_guard_exchange", default=False)
+
+
+class _NotOurs(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not _ours.get()
+
+
+for _name in _TALKATIVE:
+    logging.getLogger(_name).addFilter(_NotOurs())
+
+
+@contextlib.contextmanager
+def unlogged() -> Iterator[None]:
+    """Within, the HTTP libraries log nothing from this thread or task; what others do with them is logged as ever."""
+    before = _ours.set(True)
+    try:
+        yield
+    finally:
+        _ours.reset(before)
 
 
 def client_settings() -> dict[str, Any]:

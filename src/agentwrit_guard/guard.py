@@ -257,11 +257,7 @@ class Guard:
         as ever, and public paths stay public. Of two overrides the one opened last counts. ConfigurationError
         outside a test run, which is pytest with this package's plugin on.
         """
-        if not testrun.active():
-            raise ConfigurationError(
-                "override lets every request in, so it works in a test run only: "
-                "under pytest, with the plugin agentwrit_guard switched on"
-            )
+        _check_test_run()
         if not isinstance(principal, Principal):
             raise ConfigurationError(f"principal must be a Principal, got {type(principal).__name__}")
         return self._overridden(principal)
@@ -285,14 +281,20 @@ class Guard:
 
     @contextlib.contextmanager
     def _overridden(self, principal: Principal) -> Iterator[None]:
+        _check_test_run()
         key = object()
         self._overrides[key] = principal
         self._exchange_engine()
         try:
             yield
         finally:
-            del self._overrides[key]
+            self._overrides.pop(key, None)
             self._exchange_engine()
+
+    def _end_test_run(self) -> None:
+        """Whatever a test left open is over."""
+        self._overrides.clear()
+        self._know(None)
 
     def _know(self, agents: Mapping[str, Principal] | None) -> None:
         """Take these tokens for these agents', without asking; None ends that. The test kit alone calls it."""
@@ -315,6 +317,22 @@ class Guard:
 _GUARDS: weakref.WeakSet[Guard] = weakref.WeakSet()
 # Told of each guard that is made; empty but for the length of some tests.
 _NEWCOMERS: list[Callable[[Guard], None]] = []
+
+
+def _check_test_run() -> None:
+    if not testrun.active():
+        raise ConfigurationError(
+            "override lets every request in, so it works in a test run only: "
+            "under pytest, with the plugin agentwrit_guard switched on"
+        )
+
+
+def _end_test_run() -> None:
+    for guard in list(_GUARDS):
+        guard._end_test_run()
+
+
+testrun.at_end(_end_test_run)
 
 
 def _after_fork() -> None:

@@ -13,20 +13,31 @@ from __future__ import annotations
 import abc
 import asyncio
 import concurrent.futures
+import contextlib
 import os
 import threading
 import time
 import weakref
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import httpx
 
 from agentwrit_guard.core.cache import Instant
 from agentwrit_guard.core.wire import BrokerReply, BrokerRequest, Flow
 from agentwrit_guard.errors import BrokerUnavailable
-from agentwrit_guard.exchange import FAULTS, Exchange, as_reply, bounded, client_settings, closed, grown, uncoded
+from agentwrit_guard.exchange import (
+    FAULTS,
+    Exchange,
+    as_reply,
+    bounded,
+    client_settings,
+    closed,
+    grown,
+    uncoded,
+    unlogged,
+)
 from agentwrit_guard.tls import Tls
 from agentwrit_guard.transport import AsyncTransport, LinkOptions, Transport, clip
 
@@ -92,22 +103,28 @@ class Link(_Runner):
         """What the flow returns. The caller is free at the deadline, even while a name is still being resolved."""
         deadline = time.monotonic() + (self._options.timeout if timeout is None else timeout)
         with self._lock:
-            pending = self._workers().submit(self._drive, flow, deadline, self._opening)
+            pending, here = self._submitted(flow, deadline)
+        here()
         return self._wait(pending, deadline)
 
-    def share(self, key: bytes, start: Callable[[], Flow[T]], *, now: Instant, max_age: float) -> T:
-        """What `start()` returns, or what a call for the same key that is younger than `max_age` seconds returns."""
+    def share(
+        self, key: bytes | Callable[[], bytes], start: Callable[[], Flow[T]], *, now: Instant, max_age: float
+    ) -> T:
+        """What `start()` returns, or what a call for the same key that is younger than `max_age` seconds returns.
+
+        A key that changes is given as a function, to be read while nobody else can begin a call.
+        """
         with self._lock:
-            call: _Call[concurrent.futures.Future[T]] | None = self._calls.get(key)
-            mine = call is None or not call.joinable(now, max_age)
-            if call is None or mine:
+            name = key() if callable(key) else key
+            call: _Call[concurrent.futures.Future[T]] | None = self._calls.get(name)
+            begun = None
+            if call is None or not call.joinable(now, max_age):
                 deadline = time.monotonic() + self._options.timeout
-                pending = self._workers().submit(self._drive, start(), deadline, self._opening)
-                call = _Call(pending, now, deadline)
-                self._calls[key] = call
-        if mine:
-            joined = call
-            call.pending.add_done_callback(lambda _: self._forget(key, joined))
+                pending, here = self._submitted(start(), deadline)
+                begun = call = self._calls[name] = _Call(pending, now, deadline)
+        if begun is not None:
+            begun.pending.add_done_callback(lambda _: self._forget(name, begun))
+            here()
         return self._wait(call.pending, call.deadline)
 
     def close(self) -> None:
@@ -132,6 +149,25 @@ class Link(_Runner):
         except concurrent.futures.TimeoutError:
             fault = self._talk.late()
         raise fault
+
+    def _submitted(self, flow: Flow[T], deadline: float) -> tuple[concurrent.futures.Future[T], Callable[[], None]]:
+        """What the flow will come to, and what the caller has to run without the lock: nothing, as a rule.
+
+        An interpreter that is ending starts no threads, so there the flow runs in the caller's own.
+        """
+        opening = self._opening
+        try:
+            return self._workers().submit(self._drive, flow, deadline, opening), lambda: None
+        except RuntimeError:
+            pending: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def here() -> None:
+            try:
+                pending.set_result(self._drive(flow, deadline, opening))
+            except BaseException as error:
+                pending.set_exception(error)
+
+        return pending, here
 
     def _workers(self) -> concurrent.futures.ThreadPoolExecutor:
         if self._pool is None:
@@ -160,7 +196,10 @@ class Link(_Runner):
             raise self._talk.late()
         clip(deadline)
         try:
-            with self._opened(opening).stream(**self._talk.arguments(request), timeout=remaining) as response:
+            with (
+                unlogged(),
+                self._opened(opening).stream(**self._talk.arguments(request), timeout=remaining) as response,
+            ):
                 return as_reply(response, b"".join(bounded(uncoded(response).iter_raw())))
         except FAULTS as error:
             fault = self._talk.fault(error)
@@ -183,22 +222,30 @@ class AsyncLink(_Runner):
         """What the flow returns, in at most `timeout` seconds."""
         return await self._drive(flow, time.monotonic() + (self._options.timeout if timeout is None else timeout))
 
-    async def share(self, key: bytes, start: Callable[[], Flow[T]], *, now: Instant, max_age: float) -> T:
+    async def share(
+        self, key: bytes | Callable[[], bytes], start: Callable[[], Flow[T]], *, now: Instant, max_age: float
+    ) -> T:
         """As `Link.share`; a caller that is cancelled leaves the call and the others alone."""
-        calls = self._here().calls
-        call: _Call[asyncio.Task[T]] | None = calls.get(key)
+        calls, name = self._here().calls, key() if callable(key) else key
+        call: _Call[asyncio.Task[T]] | None = calls.get(name)
         if call is None or not call.joinable(now, max_age):
             deadline = time.monotonic() + self._options.timeout
             task = asyncio.get_running_loop().create_task(self._drive(start(), deadline))
             call = _Call(task, now, deadline)
-            calls[key] = call
+            calls[name] = call
             started = call
-            task.add_done_callback(lambda _: _forget(calls, key, started))
+            task.add_done_callback(lambda _: _forget(calls, name, started))
         # Not shield: of a caller and a call that are cancelled together, only the caller's end may count for it.
         await asyncio.wait((call.pending,))
         if call.pending.cancelled():
             raise closed()
         return call.pending.result()
+
+    async def drain(self) -> None:
+        """Wait for the shared calls of this event loop, for each until its deadline at most."""
+        here = self._loops.get(asyncio.get_running_loop())
+        for call in [] if here is None else list(here.calls.values()):
+            await asyncio.wait((call.pending,), timeout=max(0.0, call.deadline - time.monotonic()))
 
     async def aclose(self) -> None:
         """Close what this event loop opened. The next flow opens anew."""
@@ -260,13 +307,20 @@ class AsyncLink(_Runner):
     async def _fetch(self, request: BrokerRequest, here: _Here) -> BrokerReply:
         if here.client is None:
             here.client = await here.keeper.__anext__()
-        async with here.client.stream(**self._talk.arguments(request), timeout=None) as response:
-            chunks = []
-            size = 0
-            async for chunk in uncoded(response).aiter_raw():
-                size = grown(size, chunk)
-                chunks.append(chunk)
-            return as_reply(response, b"".join(chunks))
+        with unlogged():
+            async with here.client.stream(**self._talk.arguments(request), timeout=None) as response:
+                chunks = []
+                size = 0
+                async with contextlib.aclosing(_raw(response)) as raw:
+                    async for chunk in raw:
+                        size = grown(size, chunk)
+                        chunks.append(chunk)
+                return as_reply(response, b"".join(chunks))
+
+
+def _raw(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """The answer's bytes: a generator, whatever the library promises, and so to be closed if it is left early."""
+    return cast("AsyncGenerator[bytes, None]", uncoded(response).aiter_raw())
 
 
 @dataclass

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from agentwrit_guard.client import Agent, AsyncAgentWritApp
-from agentwrit_guard.core.wire import BrokerReply
 from agentwrit_guard.devbroker import AppCredentials, DevBroker
 from agentwrit_guard.errors import (
     AgentWritError,
@@ -18,7 +17,7 @@ from agentwrit_guard.errors import (
     BrokerUnavailable,
     ProblemResponseError,
 )
-from tests.client.play import AGENT, Kind, done, entered, play, problem, reply, token
+from tests.client.play import AGENT, Kind, done, entered, play, reply, token
 
 pytestmark = pytest.mark.anyio
 
@@ -174,31 +173,6 @@ async def test_delegation_refused(kind: Kind, broker: DevBroker, credentials: Ap
 def by_hand(access_token: str | None = None) -> Any:
     app: Any = SimpleNamespace(caller=SimpleNamespace(clock=lambda: 0.0))
     return Agent(app, AGENT, token() if access_token is None else access_token, 300, ["read:data:*"], "t", "o")
-
-
-def test_renewal_that_a_release_overtakes_is_released_as_well() -> None:
-    agent, fresh = by_hand(), token(jti="new")
-    renewal = agent._renewal()
-    assert next(renewal).bearer == token()
-    (released,), _ = play(agent._ending(), problem(401, "token verification failed"))
-    assert released.bearer == token()
-    request = renewal.send(reply(access_token=fresh, expires_in=300))
-    assert (request.path, request.bearer) == ("/v1/token/release", fresh)
-    with pytest.raises(StopIteration):
-        renewal.send(BrokerReply(204, {}, b""))
-    with pytest.raises(AgentWritError, match="is released"):
-        _ = agent.bearer_header
-
-
-def test_release_that_a_renewal_overtakes_is_of_the_new_token() -> None:
-    agent, fresh = by_hand(), token(jti="new")
-    ending = agent._ending()
-    play(agent._renewal(), reply(access_token=fresh, expires_in=200))
-    assert next(ending).bearer == fresh
-    with pytest.raises(StopIteration):
-        ending.send(BrokerReply(204, {}, b""))
-    assert agent.expires_in == 200
-    assert play(agent._ending()) == ([], None)
 
 
 def test_release_that_is_given_up_did_not_happen() -> None:

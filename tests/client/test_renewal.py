@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import threading
 import weakref
 from collections.abc import Iterator
@@ -14,8 +13,14 @@ import pytest
 from agentwrit_guard.client import AgentWritApp, AsyncAgentWritApp
 from agentwrit_guard.client.freshness import Freshness
 from agentwrit_guard.devbroker import DevBroker
-from agentwrit_guard.errors import AgentWritError, AuthenticationError, BrokerUnavailable, ConfigurationError
-from tests.client.play import Kind, done
+from agentwrit_guard.errors import (
+    AgentWritError,
+    AuthenticationError,
+    BrokerUnavailable,
+    ConfigurationError,
+    ProblemResponseError,
+)
+from tests.client.play import Kind, done, reply, token
 
 pytestmark = pytest.mark.anyio
 
@@ -269,16 +274,58 @@ async def _ended(before: set[threading.Thread], agent: Any) -> None:
         await asyncio.gather(task, return_exceptions=True)
 
 
-def test_agent_that_is_dropped_is_renewed_no_more(broker: DevBroker) -> None:
-    credentials = broker.app(scopes=["read:data:*"])
-    with AgentWritApp(broker.url, credentials.client_id, credentials.client_secret) as app:
-        agent = app.create_agent(*ARGUMENTS, auto_renew=True)
-        (thread,) = [thread for thread in threading.enumerate() if thread.name == "agentwrit-renewal"]
-        gone = weakref.ref(agent)
+async def test_agent_that_is_dropped_is_renewed_no_more(
+    kind: Kind, broker: DevBroker, time: Time, background: Background
+) -> None:
+    async with kind.open(broker, broker.app(scopes=["read:data:*"]), clock=time) as app:
+        background.patch(app, kind)
+        agent = await done(app.create_agent(*ARGUMENTS, auto_renew=True))
+        await background.settled(kind)
+        running, gone = agent._background, weakref.ref(agent)
+        before = set(threading.enumerate())
         del agent
-        gc.collect()
-        assert gone() is None
+        assert gone() is None, "it is in a cycle, so that only the collector would free it"
+        background.go(kind)
+        if kind.name == "async":
+            await running._task
+        else:
+            for thread in before:
+                if thread.name == "agentwrit-renewal":
+                    await asyncio.to_thread(thread.join)
+    assert broker.calls["/v1/token/renew"] == 0
+
+
+@pytest.mark.parametrize("end", ["release", "close"])
+def test_background_thread_is_woken_to_end(broker: DevBroker, end: str) -> None:
+    """With the real wait, of minutes."""
+    credentials = broker.app(scopes=["read:data:*"])
+    app = AgentWritApp(broker.url, credentials.client_id, credentials.client_secret)
+    agent = app.create_agent(*ARGUMENTS, auto_renew=True)
+    (thread,) = [thread for thread in threading.enumerate() if thread.name == "agentwrit-renewal"]
+    if end == "release":
+        agent.release()
         thread.join()
+    app.close()
+    thread.join()
+
+
+async def test_release_that_fails_leaves_the_background_at_work(
+    kind: Kind, broker: DevBroker, time: Time, background: Background
+) -> None:
+    async with kind.open(broker, broker.app(scopes=["read:data:*"]), clock=time) as app:
+        background.patch(app, kind)
+        agent = await done(app.create_agent(*ARGUMENTS, max_ttl=300, auto_renew=True))
+        await background.settled(kind)
+        agent._released = True  # a release is being tried while the renewal falls due
+        background.go(kind)
+        await background.settled(kind)
+        agent._released = False  # it has failed
+        background.go(kind)
+        await background.settled(kind)
+        assert background.asked == [pytest.approx(seconds) for seconds in (270, 1, 270)]
+        assert (await done(app.validate(agent.access_token))).valid
+        await done(agent.release())
+        background.go(kind)
 
 
 async def test_cancelled_program_leaves_no_task(broker: DevBroker) -> None:
@@ -297,3 +344,42 @@ async def test_no_background_unless_it_is_wanted(kind: Kind, broker: DevBroker) 
         assert not [thread for thread in set(threading.enumerate()) - before if thread.name == "agentwrit-renewal"]
         with pytest.raises(ConfigurationError, match="auto_renew"):
             await done(app.create_agent(*ARGUMENTS, auto_renew=1))
+
+
+def test_life_is_counted_from_before_the_request(broker: DevBroker, time: Time) -> None:
+    credentials = broker.app(scopes=["read:data:*"])
+    with AgentWritApp(broker.url, credentials.client_id, credentials.client_secret, clock=time) as app:
+        agent = app.create_agent(*ARGUMENTS, max_ttl=300)
+        flow = agent._renewing()
+        next(flow)
+        time.now += 100  # a slow answer
+        fresh = token(agent.agent_id, exp=int(time.now) + 300)
+        with pytest.raises(StopIteration):
+            flow.send(reply(access_token=fresh, expires_in=300))
+        assert agent.renewal_due_in == pytest.approx(170)
+
+
+@pytest.mark.parametrize(("status", "passing"), [(400, False), (401, False), (429, True), (500, True), (503, True)])
+async def test_which_refusals_are_of_a_broker_in_trouble(
+    kind: Kind, broker: DevBroker, time: Time, status: int, passing: bool
+) -> None:
+    async with kind.open(broker, broker.app(scopes=["read:data:*"]), clock=time) as app:
+        agent = await done(app.create_agent(*ARGUMENTS, max_ttl=300))
+        time.now += 280
+        with broker.fail(status):
+            if passing:
+                await done(agent.renew_if_due())
+            else:
+                with pytest.raises(ProblemResponseError):
+                    await done(agent.renew_if_due())
+
+
+async def test_failed_renewal_is_warned_of_once(
+    kind: Kind, broker: DevBroker, time: Time, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with kind.open(broker, broker.app(scopes=["read:data:*"]), clock=time) as app:
+        agent = await done(app.create_agent(*ARGUMENTS, max_ttl=300))
+        time.now += 280
+        with broker.fail(503), broker.slow(0.1):
+            assert await kind.at_once(agent.renew_if_due, 12) == [None] * 12
+    assert [record.event for record in caplog.records if hasattr(record, "event")] == ["renewal_failed"]

@@ -73,7 +73,7 @@ PAIRS = [
     (client.DelegatedToken, client.AsyncDelegatedToken),
 ]
 ASYNC_NAMES = {"close": "aclose", "__enter__": "__aenter__", "__exit__": "__aexit__"}
-WAITS = {"create_agent", "validate", "health", "close", "renew", "renew_if_due", "release", "delegate"}
+WAITS = {"create_agent", "validate", "health", "close", "renew", "renew_if_due", "release", "settle", "delegate"}
 
 
 def _methods(cls: type) -> dict[str, Any]:

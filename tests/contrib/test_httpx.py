@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
@@ -221,6 +223,57 @@ def test_streamed_body_is_not_sent_again(library: Any, api: Api, app: AgentWritA
     assert (answer.status_code, len(api.seen)) == (401, 1)
 
 
+def test_body_with_files_is_not_sent_again(library: Any, api: Api, app: AgentWritApp) -> None:
+    http, auth = library
+    agent = app.create_agent("o", "t", SCOPE)
+
+    def renew_once() -> None:
+        api.before = lambda: None
+        agent.renew()
+
+    api.before = renew_once
+    with http.Client(auth=auth(agent), trust_env=False) as client:
+        answer = client.post(f"{api.url}/me", files={"file": io.BytesIO(b"content")})
+    assert (answer.status_code, len(api.seen)) == (401, 1)
+
+
+def test_renewal_that_has_not_come_back_is_waited_for(library: Any, app: AgentWritApp) -> None:
+    """The broker has killed the old token, and the new one is on its way."""
+    http, auth = library
+    agent = app.create_agent("o", "t", SCOPE)
+    old, settle = agent.access_token, agent.settle
+    flow = auth(agent).sync_auth_flow(http.Request("GET", "https://api.example"))
+    assert next(flow).headers["authorization"] == f"Bearer {old}"
+
+    def come_back() -> None:
+        agent.settle = settle
+        agent.renew()
+
+    agent.settle = come_back
+    again = flow.send(http.Response(401))
+    assert again.headers["authorization"] == f"Bearer {agent.access_token}"
+    assert agent.access_token != old
+
+
+async def test_sync_agent_does_not_block_the_event_loop(library: Any, app: AgentWritApp, time: Time) -> None:
+    _, auth = library
+    agent = app.create_agent("o", "t", SCOPE, max_ttl=300)
+    time.now += 280
+    threads: list[str] = []
+    renew = agent.renew_if_due
+
+    def watched() -> None:
+        threads.append(threading.current_thread().name)
+        renew()
+
+    agent.renew_if_due = watched
+    flow = auth(agent).async_auth_flow(library[0].Request("GET", "https://api.example"))
+    assert (await flow.__anext__()).headers["authorization"]
+    await flow.aclose()
+    assert threads
+    assert threading.current_thread().name not in threads
+
+
 def test_refusal_of_a_token_that_was_not_renewed_stands(
     library: Any, api: Api, app: AgentWritApp, broker: DevBroker
 ) -> None:
@@ -291,6 +344,11 @@ def test_other_origins_get_nothing(library: Any, api: Api, app: AgentWritApp) ->
         ("https://api.example", "https://api.example.evil/", False),
         ("https://api.example", "https://evil/?https://api.example", False),
         ("https://api.example", "https://api.example@evil/", False),
+        ("https://api.example", "https://api.example./", False),
+        ("https://api.example", "https://api.example:0/", False),
+        ("https://xn--bcher-kva.example", "https://b\u00fccher.example/", True),
+        ("https://xn--bcher-kva.example", "https://xn--bcher-kva.example/", True),
+        ("https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443/", True),
     ],
 )
 def test_origins(library: Any, app: AgentWritApp, origin: str, url: str, same: bool) -> None:
@@ -302,7 +360,23 @@ def test_origins(library: Any, app: AgentWritApp, origin: str, url: str, same: b
 
 @pytest.mark.parametrize(
     "origins",
-    ["https://api.example", ["api.example"], ["https://"], ["https://u@h"], ["https://h/path"], [7], ["https://h:x"]],
+    [
+        "https://api.example",
+        ["api.example"],
+        ["https://"],
+        ["https://u@h"],
+        ["https://h/path"],
+        [7],
+        ["https://h:x"],
+        5,
+        ["https://h#"],
+        ["https://h?"],
+        ["https://h:0"],
+        ["https://h:65536"],
+        ["https://h\n"],
+        ["https://b\u00fccher.example"],
+        ["ftp://h"],
+    ],
 )
 def test_origins_are_checked(library: Any, app: AgentWritApp, origins: Any) -> None:
     agent = app.create_agent("o", "t", SCOPE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import socket
 import struct
 import threading
@@ -11,8 +12,9 @@ from typing import Any
 import pytest
 
 from agentwrit_guard import Allowed, Denied, Guard
+from agentwrit_guard.core.cache import Instant
 from agentwrit_guard.core.wire import BrokerReply, BrokerRequest, Flow, ask, validate
-from agentwrit_guard.errors import BrokerUnavailable
+from agentwrit_guard.errors import AgentWritError, BrokerUnavailable
 from agentwrit_guard.link import Link
 from agentwrit_guard.transport import LinkOptions
 from tests.kit.clock import MovableClock
@@ -422,3 +424,36 @@ def test_closing_under_a_call_leaves_no_connection_open(stub: StubBroker, clock:
     caller.join(20)
     assert isinstance(found[0], Allowed) or found[0].status == 503
     guard.close()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_link_where_no_thread_can_be_had(monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    """As in an interpreter that is ending: the caller's own thread does the work, and gets its error."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    monkeypatch.setattr(concurrent.futures.ThreadPoolExecutor, "submit", refuse)
+    ran: list[str] = []
+
+    def flow() -> Flow[str]:
+        ran.append(threading.current_thread().name)
+        if fails:
+            raise AgentWritError("no")
+        return "done"
+        yield
+
+    link = Link(LinkOptions("http://127.0.0.1:9"))
+    calls: list[Callable[[], str]] = [
+        lambda: link.run(flow()),
+        lambda: link.share(b"key", flow, now=Instant(0, 0), max_age=1),
+    ]
+    for call in calls:
+        if fails:
+            with pytest.raises(AgentWritError, match="no"):
+                call()
+        else:
+            assert call() == "done"
+    assert ran == [threading.current_thread().name] * 2
+    assert not link._calls
+    link.close()

@@ -42,7 +42,7 @@ class Operator:
             client_cert=client_cert,
             client_key=client_key,
         )
-        self._caller = Caller(options, Session(lambda: flows.admin_auth(secret), clock))
+        self._caller = Caller(options, Session(lambda: flows.admin_auth(secret), checks.clock(clock)))
 
     @property
     def broker_url(self) -> str:

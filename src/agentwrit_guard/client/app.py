@@ -55,7 +55,7 @@ class App(abc.ABC, Generic[C]):
             client_cert=client_cert,
             client_key=client_key,
         )
-        session = Session(lambda: flows.app_auth(client_id, secret), clock)
+        session = Session(lambda: flows.app_auth(client_id, secret), checks.clock(clock))
         self.caller = self._opened(options, session, checks.login_wait(login_wait))
 
     @classmethod

@@ -1,7 +1,8 @@
 """Renewal without being asked: a thread, or a task, for each agent that wants it.
 
-They hold the agent only while they renew it, so that one which is dropped can go. They end with its release, with the
-close of its app, and when the broker will not renew it: then there is a warning, and requests find out by a 401.
+They hold the agent only while they renew it, so that one which is dropped can go, and is renewed no more. They end
+with its release, with the close of its app, and when the broker will not renew it: then there is a warning, and
+requests find out by a 401.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import asyncio
 import logging
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from agentwrit_guard.errors import AgentWritError
 
 if TYPE_CHECKING:
     from agentwrit_guard.client.agent import Agent, AsyncAgent
     from agentwrit_guard.client.callers import AsyncCaller, Caller
+
+_WHILE_RELEASED: Final = 1.0
 
 _events = logging.getLogger("agentwrit_guard.events")
 
@@ -27,7 +30,8 @@ class RenewalThread:
     def __init__(self, agent: Agent, caller: Caller) -> None:
         self._stop = threading.Event()
         self._caller = caller
-        self._agent = weakref.ref(agent, lambda _: self._stop.set())
+        # Without a callback: it could run in the middle of anything, under any lock.
+        self._agent = weakref.ref(agent)
         caller.stops.add(self._stop)
         threading.Thread(target=self._run, name="agentwrit-renewal", daemon=True).start()
 
@@ -45,13 +49,11 @@ class RenewalThread:
         try:
             agent.renew_if_due()
         except AgentWritError as error:
-            _gave_up(agent, self._caller, error)
-            return False
+            return _goes_on(agent, self._caller, error)
         return True
 
     def _pause(self) -> float:
-        agent = self._agent()
-        return 0.0 if agent is None else agent.renewal_due_in
+        return _pause(self._agent())
 
 
 class RenewalTask:
@@ -64,8 +66,7 @@ class RenewalTask:
         caller.tasks.add(self._task)
 
     def stop(self) -> None:
-        if self._task is not asyncio.current_task():
-            self._task.cancel()
+        self._task.cancel()
 
     async def _run(self) -> None:
         await self._caller.sleep(self._pause())
@@ -79,13 +80,26 @@ class RenewalTask:
         try:
             await agent.renew_if_due()
         except AgentWritError as error:
-            _gave_up(agent, self._caller, error)
-            return False
+            return _goes_on(agent, self._caller, error)
         return True
 
     def _pause(self) -> float:
-        agent = self._agent()
-        return 0.0 if agent is None else agent.renewal_due_in
+        return _pause(self._agent())
+
+
+def _pause(agent: Agent | AsyncAgent | None) -> float:
+    """Until the next renewal is due. An agent whose release is being tried may yet have to be renewed."""
+    if agent is None:
+        return 0.0
+    return max(agent.renewal_due_in, _WHILE_RELEASED) if agent.released else agent.renewal_due_in
+
+
+def _goes_on(agent: Agent | AsyncAgent, caller: Caller | AsyncCaller, error: AgentWritError) -> bool:
+    """Whether there is anything left to renew after an error."""
+    if agent.released and not agent.ended and not caller.closed:
+        return True
+    _gave_up(agent, caller, error)
+    return False
 
 
 def _gave_up(agent: Agent | AsyncAgent, caller: Caller | AsyncCaller, error: AgentWritError) -> None:

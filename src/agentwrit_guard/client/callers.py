@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import threading
 import time
@@ -37,7 +38,7 @@ class _Base:
         self.closed = False
         self._timeout = options.timeout
         self._session = session
-        self._login = Shared(session.login)
+        self._login: Shared[str] = Shared()
         self._patience = Patience(login_wait, session.clock)
 
     def _check_open(self) -> None:
@@ -61,8 +62,8 @@ class Caller(_Base):
         self._check_open()
         return self._link.run(flow, timeout=None if until is None else until - time.monotonic())
 
-    def once(self, work: Shared[T], start: Callable[[], Flow[T]] | None = None) -> T:
-        """What the work returns, for all who ask while it is under way. `start` as for `Shared.flow`."""
+    def once(self, work: Shared[T], start: Callable[[], Flow[T]]) -> T:
+        """What the work returns, for all who ask while it is under way; `start` begins it if it is not."""
         self._check_open()
         flow = functools.partial(work.flow, start)
         return self._link.share(work.key, flow, now=_WHENEVER, max_age=1)
@@ -92,7 +93,7 @@ class Caller(_Base):
                 until += left
                 continue
             try:
-                token = self.once(self._login)
+                token = self.once(self._login, self._session.login)
             except RateLimitError as refusal:
                 patience.refused(refusal, deadline)
             else:
@@ -113,13 +114,13 @@ class AsyncCaller(_Base):
         super().__init__(options, session, login_wait)
         self._link = AsyncLink(options)
         self.sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-        self.tasks: weakref.WeakSet[asyncio.Task[None]] = weakref.WeakSet()
+        self.tasks: weakref.WeakSet[asyncio.Future[None]] = weakref.WeakSet()
 
     async def run(self, flow: Flow[T], *, until: float | None = None) -> T:
         self._check_open()
         return await self._link.run(flow, timeout=None if until is None else until - time.monotonic())
 
-    async def once(self, work: Shared[T], start: Callable[[], Flow[T]] | None = None) -> T:
+    async def once(self, work: Shared[T], start: Callable[[], Flow[T]]) -> T:
         self._check_open()
         flow = functools.partial(work.flow, start)
         return await self._link.share(work.key, flow, now=_WHENEVER, max_age=1)
@@ -143,21 +144,34 @@ class AsyncCaller(_Base):
             left = patience.left(deadline)
             self._check_open()
             if left:
-                await self.sleep(left)
+                await self._rest(left)
                 until += left
                 continue
             try:
-                token = await self.once(self._login)
+                token = await self.once(self._login, self._session.login)
             except RateLimitError as refusal:
                 patience.refused(refusal, deadline)
             else:
                 patience.granted()
                 return token, until
 
+    async def _rest(self, seconds: float) -> None:
+        """Sleep, or until the app is closed."""
+        resting: asyncio.Future[None] = asyncio.ensure_future(self.sleep(seconds))
+        self.tasks.add(resting)
+        try:
+            await asyncio.wait((resting,))
+        finally:
+            resting.cancel()
+
     async def aclose(self) -> None:
+        """A renewal or release that is under way is carried through first, whoever has given up waiting for it."""
         self.closed = True
-        here = asyncio.get_running_loop()
         for task in list(self.tasks):
-            if task.get_loop() is here:
-                task.cancel()
-        await self._link.aclose()
+            # Of another loop that has ended, the tasks have too.
+            with contextlib.suppress(RuntimeError):
+                task.get_loop().call_soon_threadsafe(task.cancel)
+        try:
+            await self._link.drain()
+        finally:
+            await self._link.aclose()

@@ -7,6 +7,7 @@ means the default. Every check raises ConfigurationError, which names the argume
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 from agentwrit_guard.core.redacted import Redacted
@@ -66,6 +67,12 @@ def login_wait(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LONGEST:
         raise ConfigurationError(f"login_wait must be a number of seconds from 0 to {_LONGEST:g}, got {value!r}")
     return float(value)
+
+
+def clock(value: object) -> Callable[[], float]:
+    if not callable(value):
+        raise ConfigurationError(f"clock must be a function that returns seconds, got {value!r}")
+    return value
 
 
 def flag(name: str, value: object) -> bool:

@@ -16,7 +16,7 @@ class AgentAuth(httpx.Auth):
 
     For a client or a single request: `httpx.Client(auth=AgentAuth(agent))`, with `httpx.AsyncClient` for an
     AsyncAgent or an Agent. Concurrent requests make one renewal; one that was refused with 401 because its token was
-    renewed meanwhile is sent once more, unless its body was streamed. `origins`, such as `["https://api.example"]`,
+    renewed meanwhile is sent once more, unless its body is streamed or has files. `origins`, such as `["https://api.example"]`,
     are the only ones that get the token: requests elsewhere go without it. What renewing raises comes out of the
     request as AgentWritError.
     """
@@ -33,5 +33,5 @@ class AgentAuth(httpx.Auth):
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         token = await self._bearer.asign(request)
         response = yield request
-        if self._bearer.sign_again(request, response.status_code, token):
+        if await self._bearer.asign_again(request, response.status_code, token):
             yield request

@@ -26,5 +26,5 @@ class AgentAuth(httpx2.Auth):
     async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
         token = await self._bearer.asign(request)
         response = yield request
-        if self._bearer.sign_again(request, response.status_code, token):
+        if await self._bearer.asign_again(request, response.status_code, token):
             yield request

@@ -156,7 +156,7 @@ class DevBroker:
         ttl: int = 300,
         delegated_from: str | None = None,
     ) -> AgentCredentials:
-        """Register an agent, without HTTP and without an app's ceiling; its token lives for `ttl` seconds.
+        """Register an agent, without HTTP and without an app's ceiling; its token lives for `ttl` seconds or `max_ttl`.
 
         With `delegated_from`, a token, the new agent's token is one that its bearer delegates to it: `scope` has to
         be covered, and `orch_id` and `task_id` are those of the new agent's id only (contract 6). ValueError where

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +17,7 @@ from agentwrit_guard.testing.tokens import fake_token
 
 if TYPE_CHECKING:
     from agentwrit_guard.core.claims import Principal
+    from agentwrit_guard.guard import Guard
 
 
 class AsAgent:
@@ -66,8 +67,14 @@ def as_agent(request: pytest.FixtureRequest) -> Iterator[AsAgent]:
     test ends. The clients are closed then; a client does not run the app's lifespan unless it is used in a `with`.
     """
     known: dict[str, Principal] = {}
+    before: dict[Guard, Mapping[str, Principal] | None] = {}
+
+    def introduce(guard: Guard) -> None:
+        before[guard] = guard._agents
+        guard._know(known)
+
     with (
-        each_guard(lambda guard: guard._know(known), lambda guard: guard._know(None)),
+        each_guard(introduce, lambda guard: guard._know(before[guard])),
         contextlib.ExitStack() as clients,
     ):
         yield AsAgent(request, known, clients)

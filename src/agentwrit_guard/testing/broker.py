@@ -86,10 +86,16 @@ def agent_token(agentwrit_broker: DevBroker) -> AgentToken:
         orch_id: str = "orch",
         task_id: str = "task",
     ) -> str:
+        from agentwrit_guard.core.redacted import Redacted
+
+        if type(ttl) is not int:
+            raise ValueError(f"ttl must be a whole number of seconds, got {ttl!r}")
         delegator = getattr(delegated_from, "access_token", delegated_from)
         if delegator is not None and not isinstance(delegator, str):
             raise ValueError(f"delegated_from must be a token or have one, got {type(delegated_from).__name__}")
+        # From here on no frame shows it.
+        delegated_from = delegator = None if delegator is None else Redacted(delegator)
         made = agentwrit_broker.agent(scope=scope, orch_id=orch_id, task_id=task_id, ttl=ttl, delegated_from=delegator)
-        return made.access_token
+        return Redacted(made.access_token)
 
     return make

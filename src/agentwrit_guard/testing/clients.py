@@ -23,14 +23,15 @@ def client_for(app: Any, headers: dict[str, str]) -> Any:
         for name, value in headers.items():
             client.environ_base[f"HTTP_{name.upper().replace('-', '_')}"] = value
         return client
-    if _takes(app, 3):
-        from starlette.testclient import TestClient
-
-        return TestClient(app, base_url=_WHERE, headers=headers)
+    # Two first: a WSGI app may take a third argument that has a default.
     if _takes(app, 2):
         import httpx
 
         return httpx.Client(transport=httpx.WSGITransport(app=app), base_url=_WHERE, headers=headers)
+    if _takes(app, 3):
+        from starlette.testclient import TestClient
+
+        return TestClient(app, base_url=_WHERE, headers=headers)
     raise ConfigurationError(f"app must be an ASGI or WSGI app, got {type(app).__name__}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -14,12 +14,16 @@ if TYPE_CHECKING:
     from agentwrit_guard.guard import Clock, Guard
 
 
+_FAR: Final = 1e10
+
+
 class StoppedClock:
     """Stands still at the time of its making until it is moved. Seconds."""
 
     def __init__(self) -> None:
         self._wall = time.time()
         self._monotonic = time.monotonic()
+        self._clock: Clock | None = None
 
     @property
     def now(self) -> float:
@@ -31,12 +35,14 @@ class StoppedClock:
         """For `Guard(clock=...)`. Guards that were given none follow this clock without it."""
         from agentwrit_guard.guard import Clock
 
-        return Clock(monotonic=lambda: self._monotonic, wall=lambda: self._wall)
+        if self._clock is None:
+            self._clock = Clock(monotonic=lambda: self._monotonic, wall=lambda: self._wall)
+        return self._clock
 
     def move(self, seconds: float) -> None:
         """Go on by so many seconds. ValueError for a way back: tokens do not grow younger."""
-        if not seconds >= 0:
-            raise ValueError(f"a clock moves forward, got {seconds!r}")
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < _FAR:
+            raise ValueError(f"a clock moves forward, by so many seconds, got {seconds!r}")
         self._wall += seconds
         self._monotonic += seconds
 

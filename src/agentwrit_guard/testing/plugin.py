@@ -23,7 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     url = str(early_config.getini(_OPTION))
-    if url and _VARIABLE not in os.environ:
+    if url and not os.environ.get(_VARIABLE):
         os.environ[_VARIABLE] = url
         early_config.add_cleanup(_forget)
 

@@ -6,15 +6,18 @@ import hashlib
 import json
 import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from agentwrit_guard.testing import clock
 
 if TYPE_CHECKING:
     from agentwrit_guard.core.claims import DelegationRecord, Principal
+
+
+_FAR: Final = 1e9
 
 
 def fake_principal(
@@ -37,6 +40,7 @@ def fake_principal(
     """
     from agentwrit_guard.core.claims import MAX_CHAIN, AgentClaims, Principal, principal_kind
 
+    _check_types(agent_id, task_id, orch_id, expires_in, delegated_by, issuer, audience)
     _check_scope(scope, delegated_by)
     sub = (
         agent_id
@@ -70,13 +74,32 @@ def fake_principal(
     return Principal(claims, moment, "override")
 
 
+def _check_types(
+    agent_id: object, task_id: object, orch_id: object, expires_in: object, delegated_by: object, issuer: object,
+    audience: object,
+) -> None:  # fmt: skip
+    from agentwrit_guard.core.claims import Principal
+
+    texts = {"agent_id": "" if agent_id is None else agent_id, "task_id": task_id, "orch_id": orch_id, "issuer": issuer}
+    for name, value in texts.items():
+        if not isinstance(value, str):
+            raise ValueError(f"{name} must be text, got {value!r}")
+    if isinstance(expires_in, bool) or not isinstance(expires_in, (int, float)) or not -_FAR < expires_in < _FAR:
+        raise ValueError(f"expires_in must be a number of seconds, got {expires_in!r}")
+    if delegated_by is not None and not isinstance(delegated_by, Principal):
+        raise ValueError(f"delegated_by must be a fake principal, got {delegated_by!r}")
+    listed = isinstance(audience, Collection) and not isinstance(audience, str)
+    if not listed or any(not isinstance(text, str) for text in audience):  # type: ignore[attr-defined]
+        raise ValueError(f"audience must be a list of texts, got {audience!r}")
+
+
 def _check_scope(scope: Sequence[str], delegated_by: Principal | None) -> None:
     from agentwrit_guard.core.scopes import Scope
 
-    if isinstance(scope, str):
+    if isinstance(scope, str) or not isinstance(scope, Collection):
         raise ValueError(f"scope must be a list of scopes, got {scope!r}")
     for text in scope:
-        if Scope.parse(text) is None:
+        if not isinstance(text, str) or Scope.parse(text) is None:
             raise ValueError(f"{text!r} is not action:resource:identifier")
         if delegated_by is not None and not delegated_by.grant.covers(text):
             raise ValueError(f"{text!r} is not held by the delegator")

@@ -30,10 +30,12 @@ def assert_denied(response: Any, status: int, missing: Sequence[str] | None = No
     __tracebackhide__ = True
     if status != 503 and status not in _ERRORS:
         raise ValueError(f"a guard refuses with 400, 401, 403 or 503, not with {status!r}")
+    if not hasattr(response, "status_code"):
+        raise ValueError(f"assert_denied wants a response, got {type(response).__name__}")
     body: bytes = response.content if hasattr(response, "content") else response.get_data()
     wrong = _wrong(response.status_code, response.headers, body, status)
     if wrong is None and missing is not None:
-        found = json.loads(body).get("missing_scopes", [])
+        found = json.loads(body).get("missing_scopes") or []
         if sorted(found) != sorted(missing):
             wrong = f"missing scopes {sorted(missing)}, but missing are {sorted(found)}"
     if wrong is not None:
@@ -55,6 +57,8 @@ def _wrong(came: int, headers: Any, body: bytes, status: int) -> str | None:
         problem = None
     if not isinstance(problem, dict) or not str(problem.get("type")).startswith(_TYPE):
         return f"a problem of type {_TYPE}..., which the guard alone gives (answers to HEAD have none)"
+    if problem.get("status") != status or problem["type"] != f"{_TYPE}{problem.get('error_code')}":
+        return "a problem whose status, type and error_code agree"
     if headers.get("cache-control") != "no-store":
         return "Cache-Control: no-store"
     if status == 503:
