@@ -112,13 +112,15 @@ class Link(_Runner):
     ) -> T:
         """What `start()` returns, or what a call for the same key that is younger than `max_age` seconds returns.
 
-        A key that changes is given as a function, to be read while nobody else can begin a call.
+        A key that changes when its call ends is given as a function, to be read while nobody else can begin a call.
         """
         with self._lock:
             name = key() if callable(key) else key
             call: _Call[concurrent.futures.Future[T]] | None = self._calls.get(name)
             begun = None
             if call is None or not call.joinable(now, max_age):
+                # The call that was found may have ended since its key was read.
+                name = key() if callable(key) else key
                 deadline = time.monotonic() + self._options.timeout
                 pending, here = self._submitted(start(), deadline)
                 begun = call = self._calls[name] = _Call(pending, now, deadline)

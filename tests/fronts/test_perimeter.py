@@ -199,7 +199,7 @@ def test_a_handler_that_requires_a_scope_refuses_everyone_without_one(
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_preflights_pass_only_when_allowed(make_front: Make, broker: StubBroker, name: str) -> None:
+def test_r_02_preflights_pass_only_when_allowed(make_front: Make, broker: StubBroker, name: str) -> None:
     preflight = Request("/me", "OPTIONS", PREFLIGHT)
     expect(make_front(name), broker, preflight, 401, error="unauthorized")
     open_front = make_front(name, allow_preflight=True)
@@ -213,7 +213,7 @@ WEBSOCKETS = [name for name in FRONTS if name not in ("wsgi", "flask", "flask-al
 
 
 @pytest.mark.parametrize("name", WEBSOCKETS)
-def test_a_websocket_is_refused_before_accept(make_front: Make, broker: StubBroker, name: str) -> None:
+def test_r_12_a_websocket_is_refused_before_accept(make_front: Make, broker: StubBroker, name: str) -> None:
     front = make_front(name)
     expect(front, broker, Request("/ws", websocket=True), 401, error="unauthorized")
     expect(front, broker, Request("/ws", websocket=True, headers=[bearer("junk")]), 401)
@@ -221,7 +221,7 @@ def test_a_websocket_is_refused_before_accept(make_front: Make, broker: StubBrok
 
 
 @pytest.mark.parametrize("name", WEBSOCKETS)
-def test_a_server_without_denial_responses_gets_close_1008(make_front: Make, name: str) -> None:
+def test_r_12_a_server_without_denial_responses_gets_close_1008(make_front: Make, name: str) -> None:
     front = make_front(name)
     answer = front.request(Request("/ws", websocket=True, denial_responses=False))
     assert (answer.close_code, front.ran) == (1008, [])
@@ -237,7 +237,7 @@ def test_a_websocket_without_the_scope_is_refused(make_front: Make, broker: Stub
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_installed_twice_is_harmless(make_front: Make, broker: StubBroker, name: str) -> None:
+def test_r_16_installed_twice_is_harmless(make_front: Make, broker: StubBroker, name: str) -> None:
     front = make_front(name)
     again = ASGIGuard if front.websockets else WSGIGuard
     front.app = again(front.app if name != "flask" else front.app.wsgi_app, front.guard, public=["/health"])

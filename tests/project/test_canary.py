@@ -39,24 +39,24 @@ def piece(token: str) -> str:
     return token[-WINDOW - 3 : -3]
 
 
-def test_log(token: str) -> None:
+def test_l_01_log(token: str) -> None:
     logging.getLogger("agentwrit_guard.events").warning("refused %s", piece(token))
 
 
-def test_attribute_of_a_record(token: str) -> None:
+def test_l_01_attribute_of_a_record(token: str) -> None:
     logging.getLogger("elsewhere").warning("refused", extra={"token": token})
 
 
-def test_refusal(token: str) -> None:
+def test_l_01_refusal(token: str) -> None:
     Denied(401, Reason.EXPIRED, (), piece(token).encode())
 
 
-def test_text_of_an_error(token: str) -> None:
+def test_l_01_text_of_an_error(token: str) -> None:
     with pytest.raises(AgentWritError):
         raise AgentWritError(piece(token))
 
 
-def test_error_behind_an_error(token: str) -> None:
+def test_l_01_error_behind_an_error(token: str) -> None:
     with pytest.raises(BrokerUnavailable):
         _break_off(token)
 
@@ -68,7 +68,7 @@ def _break_off(token: str) -> None:
         raise BrokerUnavailable("reset", "it broke off") from error
 
 
-def test_local_of_a_frame_of_ours(token: str) -> None:
+def test_l_01_local_of_a_frame_of_ours(token: str) -> None:
     def flow(plain: str) -> Any:
         raise AgentWritError("mistake")
         yield
@@ -80,7 +80,7 @@ def test_local_of_a_frame_of_ours(token: str) -> None:
     link.close()
 
 
-def test_cache(token: str) -> None:
+def test_l_01_cache(token: str) -> None:
     with StubBroker() as broker:
         guard = Guard(broker.url, clock=MovableClock().clock)
         guard.check([b"Bearer " + token.encode()])
@@ -91,12 +91,12 @@ def test_cache(token: str) -> None:
         guard.close()
 
 
-def test_tokens_of_the_twin_are_canaries_too() -> None:
+def test_l_01_tokens_of_the_twin_are_canaries_too() -> None:
     with DevBroker() as broker:
         made = broker.agent(scope=["read:data:1"])
     logging.getLogger("anywhere").error("%s", made.access_token)
 
 
-def test_what_is_meant_to_hide_hides(token: str) -> None:
+def test_l_01_what_is_meant_to_hide_hides(token: str) -> None:
     assert token not in repr(Token(token))
     CANARY.looks("proof that the window counts", piece(token))

@@ -140,7 +140,7 @@ def test_a_hook_gets_every_decision_and_can_change_none(broker: StubBroker, capl
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_no_log_shows_a_token_or_breaks_a_line(broker: StubBroker, name: str) -> None:
+def test_l_01_l_04_no_log_shows_a_token_or_breaks_a_line(broker: StubBroker, name: str) -> None:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     root = logging.getLogger()

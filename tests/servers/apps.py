@@ -73,7 +73,7 @@ def asgi_app() -> ASGIGuard:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
             for step in ("startup", "shutdown"):
-                await receive()
+                print((await receive())["type"])
                 await send({"type": f"lifespan.{step}.complete"})
             return
         decision = scope["agentwrit"][guard]

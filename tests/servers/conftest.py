@@ -45,11 +45,18 @@ def serve(broker: DevBroker, tmp_path_factory: pytest.TempPathFactory, pytestcon
     with contextlib.ExitStack() as stack:
 
         def start(
-            server: str, app: str, *, broker_url: str = broker.url, python: tuple[str, ...] = (), **env: str
+            server: str,
+            app: str,
+            *,
+            broker_url: str = broker.url,
+            python: tuple[str, ...] = (),
+            options: tuple[str, ...] = (),
+            **env: str,
         ) -> Host:
-            key = (server, app, broker_url, python, *sorted(env.items()))
+            key = (server, app, broker_url, python, options, *sorted(env.items()))
             if key not in started:
-                host = hosts.start(server, app, broker_url, tmp_path_factory.mktemp(server), python=python, **env)
+                folder = tmp_path_factory.mktemp(server)
+                host = hosts.start(server, app, broker_url, folder, python=python, options=options, **env)
                 stack.callback(host.stop)
                 started[key] = host
                 running.append(host)

@@ -6,6 +6,7 @@ it: nothing polls, and no port is guessed.
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 20.0
@@ -21,18 +23,36 @@ PATIENCE = 20.0
 
 _UVICORN = ("-m", "uvicorn", "--factory", "{module}:{app}", "--fd", "{fd}")
 _GUNICORN = ("-m", "gunicorn", "{module}:{app}()", "-b", "fd://{fd}", "--no-control-socket")
+# None of the three has an option for a factory: hypercorn evaluates a call, for daphne a module makes its attributes.
+_HYPERCORN = ("-m", "hypercorn", "-w", "0", "-b", "fd://{fd}", "asgi:{module}:{app}()")
+_DAPHNE = ("-m", "daphne", "-v", "0", "--fd", "{fd}", "tests.servers.made:{app}")
 _RUN = ("-m", "tests.servers.run")
 COMMANDS: dict[str, Sequence[str]] = {
     "uvicorn-h11": (*_UVICORN, "--http", "h11", "--ws", "websockets-sansio"),
     "uvicorn-httptools": (*_UVICORN, "--http", "httptools"),
     "uvicorn-old-websockets": (*_UVICORN, "--http", "h11", "--ws", "websockets"),
     "uvicorn-without-lifespan": (*_UVICORN, "--http", "h11", "--lifespan", "off"),
+    "hypercorn": _HYPERCORN,
+    "granian": (*_RUN, "granian", "{app}", "{fd}"),
+    "daphne": _DAPHNE,
     "gunicorn-sync": (*_GUNICORN, "-k", "sync"),
     "gunicorn-gthread": (*_GUNICORN, "-k", "gthread", "--threads", "2"),
     "gunicorn-preload": (*_GUNICORN, "-k", "sync", "--preload", "-w", "2"),
     "waitress": (*_RUN, "waitress", "{app}", "{fd}"),
     "werkzeug": (*_RUN, "werkzeug", "{app}", "{fd}"),
+    "cheroot": (*_RUN, "cheroot", "{app}", "{fd}"),
 }
+_MODULES = {"fastapi_app": "fastapi_apps", "trial_asgi": "trial_apps", "trial_wsgi": "trial_apps"}
+
+
+def module_of(app: str) -> str:
+    """The module with an app's factory; `apps` unless said otherwise."""
+    return "tests.servers." + _MODULES.get(app, "apps")
+
+
+def factory(app: str) -> Callable[[], Any]:
+    made: Callable[[], Any] = getattr(importlib.import_module(module_of(app)), app)
+    return made
 
 
 @dataclass(frozen=True)
@@ -67,10 +87,19 @@ class Host:
 Serve = Callable[..., Host]
 
 
-def start(server: str, app: str, broker_url: str, folder: Path, *, python: Sequence[str] = (), **env: str) -> Host:
-    """Start `server` with an app of `apps` or `fastapi_apps`.
+def start(
+    server: str,
+    app: str,
+    broker_url: str,
+    folder: Path,
+    *,
+    python: Sequence[str] = (),
+    options: Sequence[str] = (),
+    **env: str,
+) -> Host:
+    """Start `server` with the app of a factory.
 
-    `env` adds to the environment, `python` to the interpreter's options.
+    `env` adds to the environment, `python` to the interpreter's options, `options` to the server's.
     """
     (folder / "tripwire").touch()
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
@@ -85,9 +114,14 @@ def start(server: str, app: str, broker_url: str, folder: Path, *, python: Seque
     }
     with socket.create_server(("127.0.0.1", 0)) as listener, (folder / "output").open("wb") as output:
         fd = listener.fileno()
-        module = "tests.servers." + ("fastapi_apps" if app == "fastapi_app" else "apps")
-        command = [sys.executable, *python, *(part.format(module=module, app=app, fd=fd) for part in COMMANDS[server])]
+        command = [part.format(module=module_of(app), app=app, fd=fd) for part in COMMANDS[server]]
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, pass_fds=[fd], stdout=output, stderr=output, stdin=subprocess.DEVNULL
+            [sys.executable, *python, *command, *options],
+            cwd=ROOT,
+            env=environment,
+            pass_fds=[fd],
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
         )
         return Host(f"{app} on {server}", listener.getsockname()[1], process, folder)

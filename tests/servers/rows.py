@@ -10,19 +10,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from tests.servers.wire import bearer, request
+from tests.servers.wire import Answer, bearer, request
 
 Outcomes = frozenset[str]
 
 UVICORN, HTTPTOOLS = "uvicorn-h11", "uvicorn-httptools"
+HYPERCORN, GRANIAN, DAPHNE = "hypercorn", "granian", "daphne"
 GUNICORN, WAITRESS, WERKZEUG = "gunicorn-sync", "waitress", "werkzeug"
 SERVERS = {
     UVICORN: "starlette_app",
     HTTPTOOLS: "starlette_app",
+    HYPERCORN: "starlette_app",
+    GRANIAN: "starlette_app",
+    DAPHNE: "starlette_app",
     GUNICORN: "flask_app",
     WAITRESS: "flask_app",
     WERKZEUG: "flask_app",
 }
+TRIALS = {server: "trial_asgi" if app == "starlette_app" else "trial_wsgi" for server, app in SERVERS.items()}
 
 
 def one_of(*kinds: str) -> Outcomes:
@@ -54,6 +59,17 @@ class Row:
 
     def on(self, server: str) -> Outcomes:
         return self.at.get(server, self.allowed)
+
+
+def outcome(answers: list[Answer]) -> str:
+    """What came of a row, in the words of `Row.on`."""
+    kinds = [answer.kind for answer in answers]
+    if len(kinds) > 1:
+        return " then ".join(kinds)
+    if not kinds:
+        return "closed"
+    refused = kinds[0].startswith("server") and (400 <= answers[0].status < 500 or answers[0].status in (501, 505))
+    return "server" if refused else kinds[0]
 
 
 def value(make: Callable[[bytes], bytes], name: str = "Authorization") -> Callable[[str], bytes]:
