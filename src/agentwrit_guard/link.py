@@ -117,7 +117,7 @@ class Link(_Runner):
         with self._lock:
             name = key() if callable(key) else key
             call: _Call[concurrent.futures.Future[T]] | None = self._calls.get(name)
-            begun = None
+            begun, here = None, _nothing
             if call is None or not call.joinable(now, max_age):
                 # The call that was found may have ended since its key was read.
                 name = key() if callable(key) else key
@@ -126,7 +126,7 @@ class Link(_Runner):
                 begun = call = self._calls[name] = _Call(pending, now, deadline)
         if begun is not None:
             begun.pending.add_done_callback(lambda _: self._forget(name, begun))
-            here()
+        here()
         return self._wait(call.pending, call.deadline)
 
     def close(self) -> None:
@@ -159,7 +159,7 @@ class Link(_Runner):
         """
         opening = self._opening
         try:
-            return self._workers().submit(self._drive, flow, deadline, opening), lambda: None
+            return self._workers().submit(self._drive, flow, deadline, opening), _nothing
         except RuntimeError:
             pending: concurrent.futures.Future[T] = concurrent.futures.Future()
 
@@ -215,6 +215,10 @@ class Link(_Runner):
             if self._client is None:
                 self._client = httpx.Client(transport=Transport(self._options, self._tls), **client_settings())
             return self._client
+
+
+def _nothing() -> None:
+    return None
 
 
 class AsyncLink(_Runner):

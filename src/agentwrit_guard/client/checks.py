@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 from agentwrit_guard.core.redacted import Redacted
 from agentwrit_guard.core.scopes import Scope
@@ -72,7 +72,7 @@ def login_wait(value: object) -> float:
 def clock(value: object) -> Callable[[], float]:
     if not callable(value):
         raise ConfigurationError(f"clock must be a function that returns seconds, got {value!r}")
-    return value
+    return cast("Callable[[], float]", value)
 
 
 def flag(name: str, value: object) -> bool:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from agentwrit_guard.core.claims import DelegationRecord, Principal
 
 
-_FAR: Final = 1e9
+_FAR: Final = 1e10
 
 
 def fake_principal(
