@@ -236,9 +236,9 @@ def _tools(block: Block, world: World, scratch: Path) -> None:
         assert program.startswith(".venv/bin/"), line
         assert (SCRIPTS / program.removeprefix(".venv/bin/")).exists(), line
         if "-m" in rest:
-            assert rest[rest.index("-m") + 1] in ("pytest", "agentwrit_guard"), line
+            assert rest[rest.index("-m") + 1] in ("pytest", "agentwrit_guard", "tests.fuzz"), line
         for word in rest:
-            if "/" in word or word.endswith(".py"):
+            if ("/" in word or word.endswith(".py")) and "://" not in word:
                 assert (ROOT / word).exists(), f"{line}: {word} does not exist"
 
 
@@ -296,6 +296,8 @@ RUNNERS: dict[str, Runner] = {
     "CONTRIBUTING.md:tests": _tools,
     "CONTRIBUTING.md:tools": _tools,
     "CONTRIBUTING.md:vectors": _tools,
+    "CONTRIBUTING.md:broker": _tools,
+    "CONTRIBUTING.md:fuzz": _tools,
     "CONTRIBUTING.md:settings": _tools,
     "docs/architecture.md:layers": _layers,
     "docs/architecture.md:walk": _walk,

@@ -61,6 +61,18 @@ def test_every_promise_has_tests() -> None:
             assert all("def test_" in file.read_text(encoding="utf-8") for file in files), path
 
 
+def test_every_figure_has_a_command_that_exists() -> None:
+    rows = table("docs/security.md", "What holds")
+    assert len(rows) > 10
+    for promise, figure, command in rows:
+        program, *words = shlex.split(command.strip("`"))
+        assert (program, words[0]) == (".venv/bin/python", "-m"), promise
+        assert words[1] in ("pytest", "tests.fuzz"), promise
+        assert figure
+        for path in words[2:] if words[1] == "pytest" else []:
+            assert (ROOT / path).exists(), path
+
+
 def test_the_readme_starts_with_five_lines() -> None:
     title, empty, *lines = read("README.md").splitlines()[:9]
     assert (title, empty, lines[5]) == ("# agentwrit-guard", "", "")
