@@ -28,7 +28,10 @@ class Malformed(ValueError):
 
 
 class Members(list[tuple[str, object]]):
-    """One JSON object as its members in order, duplicates kept."""
+    """One JSON object as its members in order, duplicates kept. Its repr has names only: bodies carry secrets."""
+
+    def __repr__(self) -> str:
+        return f"Members({[name for name, _ in self]!r})"
 
 
 class OtherNumber:

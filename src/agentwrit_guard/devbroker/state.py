@@ -56,7 +56,8 @@ class App:
 class LaunchToken:
     """What a launch token allows; `expires_at` in unix seconds, `max_ttl` is the lifetime of the agent's token."""
 
-    allowed_scope: list[str]
+    # Unchecked text of a caller, who may have put a secret there.
+    allowed_scope: list[str] = field(repr=False)
     max_ttl: int
     single_use: bool
     expires_at: float
