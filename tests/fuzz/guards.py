@@ -63,6 +63,9 @@ class Script:
         except StopIteration as stop:
             return stop.value
 
+    def close(self) -> None:
+        """As a link is closed: who ends a test closes every guard of the process."""
+
     def _answer(self) -> BrokerReply:
         said = self.replies[min(self.calls, len(self.replies) - 1)]
         self.wall += 0 if self.calls else self.elapsed

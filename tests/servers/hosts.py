@@ -87,6 +87,10 @@ class Host:
 Serve = Callable[..., Host]
 
 
+def _hears_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(
     server: str,
     app: str,
@@ -117,6 +121,8 @@ def start(
         command = [part.format(module=module_of(app), app=app, fd=fd) for part in COMMANDS[server]]
         process = subprocess.Popen(
             [sys.executable, *python, *command, *options],
+            # A shell that puts a job into the background has it ignore SIGINT, and servers would inherit that.
+            preexec_fn=_hears_interrupts,
             cwd=ROOT,
             env=environment,
             pass_fds=[fd],
