@@ -86,7 +86,7 @@ def _sweep_frames(canary: Canary, where: str, trace: TracebackType | None) -> No
     for frame, line in traceback.walk_tb(trace):
         module = frame.f_globals.get("__name__", "")
         if module.startswith(_PACKAGE) and not module.startswith(f"{_PACKAGE}.devbroker"):
-            for name in frame.f_locals.keys() - _CALLERS:
+            for name in set(frame.f_locals) - _CALLERS:
                 value = frame.f_locals[name]
                 with contextlib.suppress(Exception):
                     canary.looks(f"{where}, local {name} at {module}:{line}", repr(value))
