@@ -176,7 +176,7 @@ def test_a_signal_in_the_middle(broker: DevBroker) -> None:
         process.stderr.readline()
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=20)
-    assert (process.returncode, out) == (143, "")
+    assert (process.returncode, out) == (143, ""), err
     assert "Traceback" not in err
 
 
