@@ -128,17 +128,19 @@ class Guard:
         )
         self._link, self._alink = Link(options), AsyncLink(options)
         policy = settings.policy
-        keys = PinnedKeys.load(settings.pinned_keys, settings.pinned_thumbprints) if settings.pinned_keys else None
-        token_hash = TokenHash(settings.broker_url, repr(policy), *(keys.thumbprints if keys else ()))
-        self._cache = IdentityCache(settings.cache_size, settings.cache_size)
-        self._engine = self._own_engine = Engine(policy, self._cache, token_hash, keys=keys, notice=self._notice)
-        self._overrides: dict[object, Principal] = {}
-        self._agents: Mapping[str, Principal] | None = None
         shown = {
             name: str(getattr(settings, name))
             for name in ("max_token_lifetime", "trust_domain", "principal_kinds", "resources")
         }
         self._recorder = Recorder(shown, self._clock.monotonic, (on_decision,) if on_decision else ())
+        keys = PinnedKeys.load(settings.pinned_keys, settings.pinned_thumbprints) if settings.pinned_keys else None
+        token_hash = TokenHash(settings.broker_url, repr(policy), *(keys.thumbprints if keys else ()))
+        self._cache = IdentityCache(settings.cache_size, settings.cache_size)
+        self._engine = self._own_engine = Engine(
+            policy, self._cache, token_hash, keys=keys, notice=self._recorder.event
+        )
+        self._overrides: dict[object, Principal] = {}
+        self._agents: Mapping[str, Principal] | None = None
         _GUARDS.add(self)
         for met in _NEWCOMERS:
             met(self)
@@ -275,9 +277,6 @@ class Guard:
         if isinstance(outcome, Denied):
             return outcome
         return self._engine.judge(outcome, lookup.requirement, lookup.params, self._clock.now())
-
-    def _notice(self, event: str, text: str) -> None:
-        self._recorder.event(event, text)
 
     @contextlib.contextmanager
     def _overridden(self, principal: Principal) -> Iterator[None]:

@@ -56,10 +56,6 @@ Notice = Callable[[str, str], None]
 """Told of what was let in all the same and somebody should know: the name of an event, and a text."""
 
 
-def _unheard(event: str, text: str) -> None:
-    return None
-
-
 @dataclass(frozen=True)
 class Lookup:
     """A token that only the broker can judge. Hand it to `Guard.settle` or `Guard.asettle`."""
@@ -82,7 +78,7 @@ class Engine:
         token_hash: TokenHash,
         *,
         keys: Keys | None = None,
-        notice: Notice = _unheard,
+        notice: Notice,
     ) -> None:
         self._policy = policy
         self._cache = cache
