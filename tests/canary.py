@@ -21,7 +21,7 @@ import pytest
 
 from agentwrit_guard.core.decisions import DecisionEvent, Denied
 from agentwrit_guard.devbroker.tokens import Signer
-from agentwrit_guard.guard import _GUARDS
+from agentwrit_guard.standing import _GUARDS
 from tests.kit import tokens
 
 WINDOW = 16

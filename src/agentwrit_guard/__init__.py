@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         avalidate,
         validate,
     )
+    from agentwrit_guard.clock import Clock
     from agentwrit_guard.core.claims import AgentClaims, DelegationRecord, Principal
     from agentwrit_guard.core.decisions import Allowed, Denied
     from agentwrit_guard.core.engine import Lookup
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
         RateLimitError,
         TransportError,
     )
-    from agentwrit_guard.guard import Clock, Guard
+    from agentwrit_guard.guard import Guard
 
 _HOMES = {
     "ALL": "core.scopes",
@@ -53,7 +54,7 @@ _HOMES = {
     "AsyncDelegatedToken": "client",
     "AuthenticationError": "errors",
     "AuthorizationError": "errors",
-    "Clock": "guard",
+    "Clock": "clock",
     "ConfigurationError": "errors",
     "CryptoError": "errors",
     "DelegatedToken": "client",

@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import time
-import weakref
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from agentwrit_guard import testrun
+from agentwrit_guard.clock import Clock
 from agentwrit_guard.core.bearer import token_in_query
-from agentwrit_guard.core.cache import IdentityCache, Instant, TokenHash
-from agentwrit_guard.core.claims import Principal
+from agentwrit_guard.core.cache import IdentityCache, TokenHash
 from agentwrit_guard.core.decisions import Allowed, Denied, Phase, Reason
 from agentwrit_guard.core.engine import ANY_AGENT, Engine, Lookup
 from agentwrit_guard.core.requirements import Params, Requirement
-from agentwrit_guard.core.standin import StandIn
 from agentwrit_guard.errors import BrokerUnavailable, ConfigurationError
 from agentwrit_guard.link import AsyncLink, Link
 from agentwrit_guard.pins import PinnedKeys
 from agentwrit_guard.records import Hook, Recorder
 from agentwrit_guard.settings import Settings
+from agentwrit_guard.standing import Standing
 from agentwrit_guard.transport import LinkOptions
+
+__all__ = ["Clock", "Guard"]
 
 _NO_PARAMS: Final[Params] = {}
 
 
-@dataclass(frozen=True)
-class Clock:
-    """Both clocks of a guard, in seconds. Give your own in tests; deadlines of broker calls keep the real one."""
-
-    monotonic: Callable[[], float] = time.monotonic
-    wall: Callable[[], float] = time.time
-
-    def now(self) -> Instant:
-        return Instant(self.monotonic(), self.wall())
-
-
-class Guard:
+class Guard(Standing):
     """Decides whether a request's bearer token is a valid agent's and whether it reaches what is asked for.
 
     Every setting may also come from the environment (`Guard.from_env`) or Flask's config; see the settings page.
@@ -116,8 +101,8 @@ class Guard:
             raise ConfigurationError(f"on_decision must be a function of a DecisionEvent, got {on_decision!r}")
         if clock is not None and not isinstance(clock, Clock):
             raise ConfigurationError(f"clock must be a Clock, got {clock!r}")
+        clock = clock or Clock()
         self.settings = settings
-        self._clock = clock or Clock()
         options = LinkOptions(
             settings.broker_url,
             settings.timeout,
@@ -132,18 +117,12 @@ class Guard:
             name: str(getattr(settings, name))
             for name in ("max_token_lifetime", "trust_domain", "principal_kinds", "resources")
         }
-        self._recorder = Recorder(shown, self._clock.monotonic, (on_decision,) if on_decision else ())
+        recorder = Recorder(shown, clock.monotonic, (on_decision,) if on_decision else ())
         keys = PinnedKeys.load(settings.pinned_keys, settings.pinned_thumbprints) if settings.pinned_keys else None
         token_hash = TokenHash(settings.broker_url, repr(policy), *(keys.thumbprints if keys else ()))
-        self._cache = IdentityCache(settings.cache_size, settings.cache_size)
-        self._engine = self._own_engine = Engine(
-            policy, self._cache, token_hash, keys=keys, notice=self._recorder.event
-        )
-        self._overrides: dict[object, Principal] = {}
-        self._agents: Mapping[str, Principal] | None = None
-        _GUARDS.add(self)
-        for met in _NEWCOMERS:
-            met(self)
+        cache = IdentityCache(settings.cache_size, settings.cache_size)
+        engine = Engine(policy, cache, token_hash, keys=keys, notice=recorder.event)
+        super().__init__(engine, cache, recorder, clock)
 
     def __repr__(self) -> str:
         return f"Guard({self.settings.broker_url!r})"
@@ -252,18 +231,6 @@ class Guard:
         """Log one decision and tell the hook. Fronts call it once for each decision that they act on."""
         self._recorder.decision(decision, phase=phase, front=front, method=method, path=path, request_id=request_id)
 
-    def override(self, principal: Principal) -> contextlib.AbstractContextManager[None]:
-        """For tests: while open, every request to this guard is decided as if it carried `principal`.
-
-        That goes for requests without a token, or with any other credentials, too. Requirements and expiry are judged
-        as ever, and public paths stay public. Of two overrides the one opened last counts. ConfigurationError
-        outside a test run, which is pytest with this package's plugin on.
-        """
-        _check_test_run()
-        if not isinstance(principal, Principal):
-            raise ConfigurationError(f"principal must be a Principal, got {type(principal).__name__}")
-        return self._overridden(principal)
-
     def close(self) -> None:
         """Close the sync connections. Use after it opens new ones."""
         self._link.close()
@@ -277,68 +244,3 @@ class Guard:
         if isinstance(outcome, Denied):
             return outcome
         return self._engine.judge(outcome, lookup.requirement, lookup.params, self._clock.now())
-
-    @contextlib.contextmanager
-    def _overridden(self, principal: Principal) -> Iterator[None]:
-        _check_test_run()
-        key = object()
-        self._overrides[key] = principal
-        self._exchange_engine()
-        try:
-            yield
-        finally:
-            self._overrides.pop(key, None)
-            self._exchange_engine()
-
-    def _end_test_run(self) -> None:
-        """Whatever a test left open is over."""
-        self._overrides.clear()
-        self._know(None)
-
-    def _know(self, agents: Mapping[str, Principal] | None) -> None:
-        """Take these tokens for these agents', without asking; None ends that. The test kit alone calls it."""
-        self._agents = agents
-        self._exchange_engine()
-
-    def _run_on(self, clock: Clock) -> None:
-        """Exchange the clock. What was validated by another one is forgotten. The test kit alone calls it."""
-        self._clock = clock
-        self._cache.reset()
-
-    def _exchange_engine(self) -> None:
-        everyone = next(reversed(self._overrides.values()), None)
-        if everyone is None and self._agents is None:
-            self._engine = self._own_engine
-        else:
-            self._engine = StandIn(self._own_engine, everyone, {} if self._agents is None else self._agents)
-
-
-_GUARDS: weakref.WeakSet[Guard] = weakref.WeakSet()
-# Told of each guard that is made; empty but for the length of some tests.
-_NEWCOMERS: list[Callable[[Guard], None]] = []
-
-
-def _check_test_run() -> None:
-    if not testrun.active():
-        raise ConfigurationError(
-            "override lets every request in, so it works in a test run only: "
-            "under pytest, with the plugin agentwrit_guard switched on"
-        )
-
-
-def _end_test_run() -> None:
-    for guard in list(_GUARDS):
-        guard._end_test_run()
-
-
-testrun.at_end(_end_test_run)
-
-
-def _after_fork() -> None:
-    for guard in list(_GUARDS):
-        guard._cache.reset()
-        guard._recorder.reset()
-
-
-# Absent where there is no fork.
-getattr(os, "register_at_fork", lambda **_: None)(after_in_child=_after_fork)

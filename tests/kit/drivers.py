@@ -74,12 +74,19 @@ async def asgi_request(app: Any, request: Request) -> Answer:
         scope["method"] = request.method
         incoming = [{"type": "http.request", "body": request.body, "more_body": False}]
     sent: list[dict[str, Any]] = []
+    answered = asyncio.Event()
 
     async def receive() -> dict[str, Any]:
-        return incoming.pop(0) if incoming else {"type": "http.disconnect"}
+        if incoming:
+            return incoming.pop(0)
+        # A client that is still there says nothing until it has its answer.
+        await answered.wait()
+        return {"type": f"{scope['type']}.disconnect"}
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
+        if not message["type"].endswith("response.start") and not message.get("more_body"):
+            answered.set()
 
     await app(scope, receive, send)
     first = sent[0]

@@ -17,7 +17,7 @@ from agentwrit_guard.testing.tokens import fake_token
 
 if TYPE_CHECKING:
     from agentwrit_guard.core.claims import Principal
-    from agentwrit_guard.guard import Guard
+    from agentwrit_guard.standing import Standing
 
 
 class AsAgent:
@@ -67,9 +67,9 @@ def as_agent(request: pytest.FixtureRequest) -> Iterator[AsAgent]:
     test ends. The clients are closed then; a client does not run the app's lifespan unless it is used in a `with`.
     """
     known: dict[str, Principal] = {}
-    before: dict[Guard, Mapping[str, Principal] | None] = {}
+    before: dict[Standing, Mapping[str, Principal] | None] = {}
 
-    def introduce(guard: Guard) -> None:
+    def introduce(guard: Standing) -> None:
         before[guard] = guard._agents
         guard._know(known)
 

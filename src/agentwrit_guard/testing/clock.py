@@ -11,7 +11,8 @@ import pytest
 from agentwrit_guard.testing.guards import each_guard
 
 if TYPE_CHECKING:
-    from agentwrit_guard.guard import Clock, Guard
+    from agentwrit_guard.clock import Clock
+    from agentwrit_guard.standing import Standing
 
 
 _FAR: Final = 1e10
@@ -33,7 +34,7 @@ class StoppedClock:
     @property
     def clock(self) -> Clock:
         """For `Guard(clock=...)`. Guards that were given none follow this clock without it."""
-        from agentwrit_guard.guard import Clock
+        from agentwrit_guard.clock import Clock
 
         if self._clock is None:
             self._clock = Clock(monotonic=lambda: self._monotonic, wall=lambda: self._wall)
@@ -67,16 +68,16 @@ def agentwrit_clock() -> Iterator[StoppedClock]:
     `agentwrit_broker`, `agentwrit_app` and `fake_principal`. At the end the guards get the real clock back and
     forget what they have cached. Give `clock=agentwrit_clock.clock` to a guard with another clock.
     """
-    from agentwrit_guard.guard import Clock
+    from agentwrit_guard.clock import Clock
 
     stopped, real = StoppedClock(), Clock()
     driving = stopped.clock
 
-    def drive(guard: Guard) -> None:
+    def drive(guard: Standing) -> None:
         if guard._clock == real:
             guard._run_on(driving)
 
-    def release(guard: Guard) -> None:
+    def release(guard: Standing) -> None:
         if guard._clock is driving:
             guard._run_on(real)
 

@@ -7,29 +7,29 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from agentwrit_guard.guard import Guard
+    from agentwrit_guard.standing import Standing
 
 
 @contextlib.contextmanager
-def each_guard(enter: Callable[[Guard], None], leave: Callable[[Guard], None]) -> Iterator[None]:
+def each_guard(enter: Callable[[Standing], None], leave: Callable[[Standing], None]) -> Iterator[None]:
     """Call `enter` with each guard, now or when it is made, and at the end `leave` with each of them.
 
     They are held until then, so that what a test drops in passing is not collected before it can be closed.
     """
-    from agentwrit_guard import guard as guards
+    from agentwrit_guard import standing
 
-    met: list[Guard] = []
+    met: list[Standing] = []
 
-    def meet(guard: Guard) -> None:
+    def meet(guard: Standing) -> None:
         met.append(guard)
         enter(guard)
 
-    guards._NEWCOMERS.append(meet)
+    standing._NEWCOMERS.append(meet)
     try:
-        for guard in list(guards._GUARDS):
+        for guard in list(standing._GUARDS):
             meet(guard)
         yield
     finally:
-        guards._NEWCOMERS.remove(meet)
+        standing._NEWCOMERS.remove(meet)
         for guard in met:
             leave(guard)

@@ -1,0 +1,20 @@
+"""The time that a guard goes by."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agentwrit_guard.core.cache import Instant
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Both clocks of a guard, in seconds. Give your own in tests; deadlines of broker calls keep the real one."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+
+    def now(self) -> Instant:
+        return Instant(self.monotonic(), self.wall())
