@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import os
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,22 +27,22 @@ _events = logging.getLogger("agentwrit_guard.events")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Times in seconds. ConfigurationError names the setting at fault."""
+    """Times in seconds. Lists are kept as tuples. ConfigurationError names the setting at fault."""
 
     broker_url: str
     audience: str | None = None
     issuer: str | None = None
     trust_domain: str | None = None
-    principal_kinds: tuple[str, ...] = ("agent",)
+    principal_kinds: Sequence[str] = ("agent",)
     cache_ttl: float = 5.0
     cache_size: int = 10_000
     timeout: float = 2.0
     max_token_lifetime: int = 3600
     max_in_flight: int = 32
     chain_loops: str = "allow"
-    resources: tuple[str, ...] | None = None
-    pinned_keys: tuple[str, ...] = ()
-    pinned_thumbprints: tuple[str, ...] = ()
+    resources: Collection[str] | None = None
+    pinned_keys: Sequence[str] = ()
+    pinned_thumbprints: Sequence[str] = ()
     realm: str = "agentwrit"
     allow_http: bool = False
     ca_file: str | None = None
@@ -88,7 +88,7 @@ class Settings:
             issuer=self.issuer,
             audience=self.audience,
             trust_domain=self.trust_domain,
-            principal_kinds=self.principal_kinds,
+            principal_kinds=tuple(self.principal_kinds),
             max_token_lifetime=self.max_token_lifetime,
             chain_loops=self.chain_loops,
             cache_ttl=self.cache_ttl,

@@ -16,16 +16,6 @@ from agentwrit_guard.devbroker import DevBroker
 SCOPE = ["read:data:*"]
 
 
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self, now: float = 1_800_000_000.25) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @dataclass(frozen=True)
 class Holder:
     agent_id: str

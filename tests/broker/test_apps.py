@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from agentwrit_guard.devbroker import DevBroker
-from tests.broker.kit import SCOPE, Client, Clock, problem
+from tests.broker.kit import SCOPE, Client, problem
+from tests.kit.clock import Time
 
 PATH = "/v1/admin/apps"
 BAD_NAME = (400, "invalid_request", "invalid app name: must be lowercase letters, digits, and hyphens")
@@ -71,7 +72,7 @@ def test_lifetimes_at_the_bounds(client: Client, ttl: int) -> None:
     assert login(client, app).json()["expires_in"] == ttl
 
 
-def test_list_is_newest_first_and_holds_whole_records(client: Client, clock: Clock) -> None:
+def test_list_is_newest_first_and_holds_whole_records(client: Client, clock: Time) -> None:
     assert client.get(PATH, client.admin).json() == {"apps": [], "total": 0}
     first = client.broker.app(scopes=["*:*:*", "admin:revoke:*"], name="first")
     clock.now += 1
@@ -111,7 +112,7 @@ def test_updates_that_are_refused_change_nothing(
     assert sent(client, "GET", app.app_id).json() == before
 
 
-def test_update(client: Client, clock: Clock) -> None:
+def test_update(client: Client, clock: Time) -> None:
     app = client.broker.app(scopes=SCOPE, token_ttl=60)
     before = sent(client, "GET", app.app_id).json()
     clock.now += 10
@@ -126,7 +127,7 @@ def test_unknown_app(client: Client, method: str) -> None:
     assert problem(sent(client, method, "app-none-000000", {"token_ttl": 60})) == UNKNOWN
 
 
-def test_deregistering_revokes_nothing(client: Client, clock: Clock) -> None:
+def test_deregistering_revokes_nothing(client: Client, clock: Time) -> None:
     app = client.broker.app(scopes=SCOPE)
     token = login(client, app).json()["access_token"]
     deleted = sent(client, "DELETE", app.app_id)
@@ -158,7 +159,7 @@ def test_names_are_unique_for_ever(client: Client) -> None:
     assert problem(client.post(PATH, {"name": "same", "scopes": SCOPE}, client.admin)) == FAILED
 
 
-def test_lifetime_of_an_apps_token_is_cut_to_the_maximum(clock: Clock) -> None:
+def test_lifetime_of_an_apps_token_is_cut_to_the_maximum(clock: Time) -> None:
     with DevBroker(clock=clock, max_ttl=100, app_token_ttl=5000) as broker, Client(broker) as client:
         app = broker.app(scopes=SCOPE)
         assert sent(client, "GET", app.app_id).json()["token_ttl"] == 5000

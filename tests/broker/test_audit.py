@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.broker.kit import SCOPE, Client, Clock
+from tests.broker.kit import SCOPE, Client
+from tests.kit.clock import Time
 
 _RECORDED = Path(__file__).parent.parent / "vectors" / "data" / "wire.json"
 _ORDER = (
@@ -126,7 +127,7 @@ def test_details_are_the_brokers(client: Client) -> None:
     assert delegated["deleg_depth"] == 1
 
 
-def test_chain_recomputes_over_awkward_details_and_a_restart(client: Client, clock: Clock) -> None:
+def test_chain_recomputes_over_awkward_details_and_a_restart(client: Client, clock: Time) -> None:
     client.broker.app(scopes=["read:data:a|b&<c>", 'read:data:"q"\\\u2028', "read:data:\n\0\x7f", "read:data:é\u202e"])
     client.launch(["read:data:|", "no scope at all"])
     client.broker.revoke("task", "a|b|c")
@@ -144,7 +145,7 @@ def test_chain_recomputes_over_awkward_details_and_a_restart(client: Client, clo
         previous = event["hash"]
 
 
-def test_pages_and_filters(client: Client, clock: Clock) -> None:
+def test_pages_and_filters(client: Client, clock: Time) -> None:
     client.agent()
     clock.now += 100
     for n in range(3):

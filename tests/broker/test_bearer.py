@@ -6,8 +6,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agentwrit_guard.devbroker import DevBroker
-from tests.broker.kit import SCOPE, Client, Clock, claims_of, problem
+from tests.broker.kit import SCOPE, Client, claims_of, problem
 from tests.broker.test_tokens import PLAIN, forge
+from tests.kit.clock import Time
 
 ENDPOINTS = [
     *(("POST", f"/v1/{path}") for path in ("token/renew", "token/release", "delegate", "revoke", "admin/apps")),
@@ -44,7 +45,7 @@ def test_headers_that_are_refused(client: Client, method: str, path: str, header
 
 
 @pytest.mark.parametrize("path", ["/v1/token/renew", "/v1/token/release", "/v1/delegate", "/v1/revoke"])
-def test_tokens_that_are_over(client: Client, clock: Clock, path: str) -> None:
+def test_tokens_that_are_over(client: Client, clock: Time, path: str) -> None:
     released, renewed, revoked, short = (client.agent(f"task-{n}", max_ttl=10) for n in range(4))
     client.post("/v1/token/release", None, released.token)
     client.post("/v1/token/renew", None, renewed.token)
@@ -63,7 +64,7 @@ def test_bearer_is_judged_before_the_body(client: Client) -> None:
     assert client.post("/v1/revoke", b"{", client.admin).status_code == 400
 
 
-def test_audience_is_checked_for_bearers_and_not_by_validate(clock: Clock) -> None:
+def test_audience_is_checked_for_bearers_and_not_by_validate(clock: Time) -> None:
     with DevBroker(clock=clock, audience="https://one.example") as one:
         with Client(one) as client:
             token = client.agent().token
@@ -75,7 +76,7 @@ def test_audience_is_checked_for_bearers_and_not_by_validate(clock: Clock) -> No
             assert problem(refused) == (401, "unauthorized", "token audience mismatch")
 
 
-def test_missing_audience_is_no_match(clock: Clock) -> None:
+def test_missing_audience_is_no_match(clock: Time) -> None:
     with DevBroker(clock=clock, audience="https://one.example") as broker, Client(broker) as client:
         token = forge(broker, PLAIN)
         assert client.valid(token)

@@ -129,7 +129,7 @@ def test_header_section_that_does_not_end_is_not_answered(
 
 
 def test_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agentwrit_guard.devbroker.server._KEEP_ALIVE_SECONDS", 0.05)
+    monkeypatch.setattr("agentwrit_guard.devbroker.thread._KEEP_ALIVE_SECONDS", 0.05)
     with DevBroker() as broker, connected(broker) as connection:
         connection.sendall(head(f"Content-Length: {len(BODY)}") + BODY)
         assert rest(connection).endswith(ANSWER)

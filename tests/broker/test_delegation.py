@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from agentwrit_guard.devbroker import DevBroker
-from tests.broker.kit import SCOPE, Client, Clock, Holder, claims_of, problem
+from tests.broker.kit import SCOPE, Client, Holder, claims_of, problem
 from tests.broker.wire import dumps, payload_of, unb64url
+from tests.kit.clock import Time
 
 AWKWARD = ["read:data:a&b<c>", 'read:data:é\u2028"q"\\/', "read:data:\b\f\n\r\t\0\x1f\x7f", "read:data:a,b|c", *SCOPE]
 
@@ -34,7 +35,7 @@ def check_records(broker: DevBroker, token: str) -> list[dict[str, Any]]:
     return chain
 
 
-def test_token_belongs_to_the_root_task_and_outlives_its_parent(client: Client, clock: Clock) -> None:
+def test_token_belongs_to_the_root_task_and_outlives_its_parent(client: Client, clock: Time) -> None:
     a, b = client.agent("task-a", max_ttl=10), client.agent("task-b")
     token = client.delegated(a.token, b.agent_id, ["read:data:1"], ttl=600)
     claims = claims_of(token)
@@ -125,7 +126,7 @@ def test_lifetime(client: Client, ttl: Any, lifetime: int) -> None:
         (1_800_000_000.00000095367431640625, "2027-01-15T08:00:00.000000953Z"),
     ],
 )
-def test_times_have_nanoseconds_without_trailing_zeros(client: Client, clock: Clock, now: float, text: str) -> None:
+def test_times_have_nanoseconds_without_trailing_zeros(client: Client, clock: Time, now: float, text: str) -> None:
     clock.now = now
     a = client.agent()
     (record,) = check_records(client.broker, client.delegated(a.token, a.agent_id))
@@ -154,9 +155,9 @@ def test_scope_never_widens(client: Client, scope: str) -> None:
     assert problem(refused) == (403, "scope_violation", "delegated scope exceeds delegator scope")
 
 
-def test_audience_and_issuer_are_handed_down(clock: Clock) -> None:
+def test_audience_and_issuer_are_handed_down(clock: Time) -> None:
     settings = {"audience": "https://api.example", "issuer": "https://broker.example", "trust_domain": "corp.example"}
-    with DevBroker(clock=clock, **settings) as broker, Client(broker) as client:  # type: ignore[arg-type]
+    with DevBroker(clock=clock, **settings) as broker, Client(broker) as client:
         a: Holder = client.agent()
         claims = claims_of(client.delegated(a.token, a.agent_id))
         assert (claims["aud"], claims["iss"]) == (["https://api.example"], "https://broker.example")

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from agentwrit_guard.devbroker import DevBroker
-from tests.broker.kit import Client, Clock, problem
+from tests.broker.kit import Client, problem
+from tests.kit.clock import Time
 
 USUAL = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY"}
 LIMIT = 1 << 20
@@ -33,7 +34,7 @@ def request(line: str, body: bytes = b"", *headers: str) -> bytes:
     return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body
 
 
-def test_names_are_spelt_and_dates_are_of_the_clock(broker: DevBroker, clock: Clock) -> None:
+def test_names_are_spelt_and_dates_are_of_the_clock(broker: DevBroker, clock: Time) -> None:
     clock.now = 1_795_412_731.9
     _, headers, _ = raw(broker, request("GET /v1/health"))
     assert headers["Date"] == "Mon, 23 Nov 2026 05:45:31 GMT"

@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from agentwrit_guard.devbroker import DevBroker
 from agentwrit_guard.devbroker.tokens import thumbprint
-from tests.broker.kit import SCOPE, Client, Clock
+from tests.broker.kit import SCOPE, Client
 from tests.broker.wire import dumps, payload_of, unb64url
+from tests.kit.clock import Time
 
 _RECORDED = Path(__file__).parent.parent / "vectors" / "data" / "wire.json"
 _COMMON = ["iss", "sub", "exp", "nbf", "iat", "jti", "scope"]
@@ -46,7 +47,7 @@ def members(kind: str, *, audience: bool) -> list[str]:
 
 
 @pytest.mark.parametrize("settings", [{}, {"audience": "https://api.example", "issuer": "https://broker.example"}])
-def test_header_and_claims(clock: Clock, settings: dict[str, Any]) -> None:
+def test_header_and_claims(clock: Time, settings: dict[str, Any]) -> None:
     with DevBroker(clock=clock, **settings) as broker, Client(broker) as client:
         for kind, token in issued(client).items():
             header, payload, signature = token.split(".")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from agentwrit_guard.devbroker import AppCredentials, DevBroker
-from tests.broker.kit import SCOPE, Client, Clock, problem
+from tests.broker.kit import SCOPE, Client, problem
+from tests.kit.clock import Time
 
 REFUSAL = (429, "rate_limited", "rate limit exceeded, try again later")
 
@@ -14,7 +15,7 @@ def login(app: AppCredentials, **changes: str) -> dict[str, str]:
     return {"client_id": app.client_id, "client_secret": app.client_secret, **changes}
 
 
-def test_admin_auth_allows_ten_at_once_and_five_a_second(client: Client, clock: Clock) -> None:
+def test_admin_auth_allows_ten_at_once_and_five_a_second(client: Client, clock: Time) -> None:
     def refused(address: str = "203.0.113.9") -> bool:
         return client.post("/v1/admin/auth", {}, X_Forwarded_For=address).status_code == 429
 
@@ -44,7 +45,7 @@ def test_without_forwarding_the_address_is_the_clients_own(client: Client) -> No
     assert client.post("/v1/admin/auth", {}).status_code == 429
 
 
-def test_app_auth_allows_three_at_once_and_ten_a_minute(client: Client, clock: Clock) -> None:
+def test_app_auth_allows_three_at_once_and_ten_a_minute(client: Client, clock: Time) -> None:
     app = client.broker.app(scopes=SCOPE)
     right, wrong = login(app), login(app, client_secret="wrong")
 
@@ -91,7 +92,7 @@ def test_restart_fills_the_buckets(client: Client) -> None:
     assert client.post("/v1/admin/auth", {}).status_code == 400
 
 
-def test_rate_limits_can_be_switched_off(clock: Clock) -> None:
+def test_rate_limits_can_be_switched_off(clock: Time) -> None:
     with DevBroker(clock=clock, rate_limits=False) as broker, Client(broker) as client:
         right = login(broker.app(scopes=SCOPE))
         assert {client.post("/v1/app/auth", right).status_code for _ in range(20)} == {200}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.broker.kit import SCOPE, Client, Clock
+from tests.broker.kit import SCOPE, Client
+from tests.kit.clock import Time
 
 ALWAYS = {
     "agentwrit_active_agents",
@@ -61,7 +62,7 @@ def test_counts(client: Client) -> None:
     } <= set(lines(client))
 
 
-def test_restart_begins_to_count_anew(client: Client, clock: Clock) -> None:
+def test_restart_begins_to_count_anew(client: Client, clock: Time) -> None:
     client.agent()
     before = client.get("/v1/health").json()["audit_events_count"]
     clock.now += 10

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tests.broker.kit import SCOPE, Client, Clock, problem
+from tests.broker.kit import SCOPE, Client, problem
+from tests.kit.clock import Time
 
 MISSING = (400, "invalid_request", "missing required field")
 MISSING_SCOPE = (400, "invalid_request", "missing required field: requested_scope")
@@ -146,7 +147,7 @@ def test_ids_are_unbounded(client: Client) -> None:
     assert client.valid(reply.json()["access_token"])
 
 
-def test_launch_token_and_nonce_run_out(client: Client, clock: Clock) -> None:
+def test_launch_token_and_nonce_run_out(client: Client, clock: Time) -> None:
     nonce, launch_token, long_lived = client.nonce(), client.launch(ttl=5), client.launch(ttl=60)
     clock.now += 5.5
     refused = client.register(launch_token, nonce=nonce)

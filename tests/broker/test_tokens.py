@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agentwrit_guard.devbroker import DevBroker
 from agentwrit_guard.devbroker.scopes import covers
-from tests.broker.kit import Client, Clock
+from tests.broker.kit import Client
 from tests.broker.wire import b64url, given_to
+from tests.kit.clock import Time
 
 _DATA = Path(__file__).parent.parent / "vectors" / "data"
 _TOKENS = json.loads((_DATA / "tokens.json").read_text(encoding="utf-8"))
@@ -86,7 +87,7 @@ def test_headers_that_are_not(client: Client, header: dict[str, Any]) -> None:
         {"delegation_chain": [{"delegated_at": "2026-01-01T00:00:00,5Z"}]},
     ],
 )
-def test_claims_that_are_refused(client: Client, clock: Clock, changes: dict[str, Any]) -> None:
+def test_claims_that_are_refused(client: Client, clock: Time, changes: dict[str, Any]) -> None:
     clock.now = NOW
     assert judged(client, forge(client.broker, PLAIN | changes)) is None
 
@@ -108,9 +109,7 @@ def test_claims_that_are_refused(client: Client, clock: Clock, changes: dict[str
         ({"delegation_chain": []}, {"delegation_chain": ...}),
     ],
 )
-def test_claims_are_written_anew(
-    client: Client, clock: Clock, changes: dict[str, Any], written: dict[str, Any]
-) -> None:
+def test_claims_are_written_anew(client: Client, clock: Time, changes: dict[str, Any], written: dict[str, Any]) -> None:
     clock.now = NOW
     sent = PLAIN | changes
     expected = {name: value for name, value in (sent | written).items() if value is not ...}
@@ -126,7 +125,7 @@ def test_claims_are_written_anew(
         ("2026-01-01T00:00:00-00:00", "2026-01-01T00:00:00Z"),
     ],
 )
-def test_record_times_are_written_anew(client: Client, clock: Clock, sent: str, written: str) -> None:
+def test_record_times_are_written_anew(client: Client, clock: Time, sent: str, written: str) -> None:
     clock.now = NOW
     record = {"agent": "a", "scope": None, "delegated_at": sent, "signature": ""}
     claims = judged(client, forge(client.broker, PLAIN | {"delegation_chain": [record]}))
@@ -134,7 +133,7 @@ def test_record_times_are_written_anew(client: Client, clock: Clock, sent: str, 
     assert claims["delegation_chain"] == [{"agent": "a", "scope": None, "delegated_at": written}]
 
 
-def test_payload_is_one_object_with_folded_names(client: Client, clock: Clock) -> None:
+def test_payload_is_one_object_with_folded_names(client: Client, clock: Time) -> None:
     clock.now = NOW
     text = json.dumps(PLAIN)
     folded = text.replace('"sub"', '"\u017fUB"').replace('"jti"', '"JTI":"first","Jti"')
@@ -158,7 +157,7 @@ def test_spellings_of_one_token(client: Client) -> None:
         assert not client.valid(spelling)
 
 
-def test_token_of_another_key(client: Client, clock: Clock) -> None:
+def test_token_of_another_key(client: Client, clock: Time) -> None:
     clock.now = NOW
     assert judged(client, forge(client.broker, PLAIN, key=Ed25519PrivateKey.generate())) is None
 

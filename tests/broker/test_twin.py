@@ -7,10 +7,11 @@ import threading
 import httpx
 
 from agentwrit_guard.devbroker import DevBroker
-from tests.broker.kit import SCOPE, Client, Clock, claims_of, problem
+from tests.broker.kit import SCOPE, Client, claims_of, problem
+from tests.kit.clock import Time
 
 
-def test_token_is_good_through_the_whole_second_of_its_exp(client: Client, clock: Clock) -> None:
+def test_token_is_good_through_the_whole_second_of_its_exp(client: Client, clock: Time) -> None:
     token = client.agent(max_ttl=10).token
     clock.now = claims_of(token)["exp"] + 0.999
     assert client.valid(token)
@@ -18,13 +19,13 @@ def test_token_is_good_through_the_whole_second_of_its_exp(client: Client, clock
     assert not client.valid(token)
 
 
-def test_token_is_not_good_before_its_nbf(client: Client, clock: Clock) -> None:
+def test_token_is_not_good_before_its_nbf(client: Client, clock: Time) -> None:
     token = client.agent().token
     clock.now = claims_of(token)["nbf"] - 0.001
     assert not client.valid(token)
 
 
-def test_lifetimes_are_cut_to_the_maximum(clock: Clock) -> None:
+def test_lifetimes_are_cut_to_the_maximum(clock: Time) -> None:
     with DevBroker(clock=clock, max_ttl=90) as broker, Client(broker) as client:
         policy = client.post(
             "/v1/admin/launch-tokens",
@@ -38,7 +39,7 @@ def test_lifetimes_are_cut_to_the_maximum(clock: Clock) -> None:
         assert issued["expires_in"] == 90
 
 
-def test_renewal_keeps_the_lifetime_and_kills_the_old_token(client: Client, clock: Clock) -> None:
+def test_renewal_keeps_the_lifetime_and_kills_the_old_token(client: Client, clock: Time) -> None:
     old = client.agent(max_ttl=100).token
     clock.now += 40
     reply = client.post("/v1/token/renew", None, old).json()

@@ -74,7 +74,7 @@ def environment(broker: DevBroker, *, scopes: tuple[str, ...] = CEILING, operato
 
 def options(broker: DevBroker, **keywords: object) -> list[str]:
     """The same as command line options."""
-    named = environment(broker, **keywords)  # type: ignore[arg-type]
+    named = environment(broker, **keywords)
     return [text for name, value in named.items() for text in (_option(name), value)]
 
 

@@ -5,6 +5,7 @@ import pytest
 from agentwrit_guard.client import AgentWritApp, Operator
 from agentwrit_guard.devbroker import DevBroker
 from agentwrit_guard.errors import AgentWritError, AuthenticationError, ProblemResponseError, RateLimitError
+from tests.kit.clock import Time
 
 
 def test_operator_registers_an_app_that_works(broker: DevBroker) -> None:
@@ -41,12 +42,12 @@ def test_wrong_secret_and_too_many() -> None:
 
 
 def test_login_that_has_ended_is_made_anew() -> None:
-    now = [1_800_000_000.0]
+    time = Time()
     with (
-        DevBroker(clock=lambda: now[0]) as broker,
+        DevBroker(clock=time) as broker,
         Operator(broker.url, broker.admin_secret, clock=lambda: 0.0) as operator,
     ):
         operator.revoke("task", "t")
-        now[0] += 3600
+        time.now += 3600
         operator.revoke("task", "t")
     assert (broker.calls["/v1/admin/auth"], broker.calls["/v1/revoke"]) == (2, 3)

@@ -17,6 +17,7 @@ from agentwrit_guard.errors import (
     RateLimitError,
 )
 from tests.client.play import Kind, done
+from tests.kit.clock import Time
 
 pytestmark = pytest.mark.anyio
 
@@ -99,19 +100,19 @@ async def test_two_hundred_agents_at_once(kind: Kind, broker: DevBroker, credent
 
 
 async def test_login_is_renewed_before_its_end(kind: Kind, broker: DevBroker, credentials: AppCredentials) -> None:
-    now = [0.0]
-    async with kind.open(broker, credentials, clock=lambda: now[0]) as app:
-        for now[0], logins in [(0.0, 1), (1769.0, 1), (1771.0, 2), (1772.0, 2)]:
+    time = Time(0.0)
+    async with kind.open(broker, credentials, clock=time) as app:
+        for time.now, logins in [(0.0, 1), (1769.0, 1), (1771.0, 2), (1772.0, 2)]:
             await done(app.create_agent(*ARGUMENTS))
             assert broker.calls["/v1/app/auth"] == logins
 
 
 async def test_concurrent_callers_share_the_login_after_a_refusal(kind: Kind) -> None:
-    now = [1_800_000_000.0]
-    with DevBroker(clock=lambda: now[0]) as broker:
+    time = Time()
+    with DevBroker(clock=time) as broker:
         async with kind.open(broker, broker.app(scopes=["read:data:*"]), clock=lambda: 0.0) as app:
             await done(app.create_agent(*ARGUMENTS))
-            now[0] += 3600  # the login has ended, and only the broker knows
+            time.now += 3600  # the login has ended, and only the broker knows
             agents = await kind.at_once(lambda: app.create_agent(*ARGUMENTS), 8)
     assert len({agent.agent_id for agent in agents}) == 8
     assert (broker.calls["/v1/app/auth"], broker.calls["/v1/register"]) == (2, 9)

@@ -15,22 +15,20 @@ from agentwrit_guard.client import AgentWritApp
 from agentwrit_guard.devbroker import AppCredentials, DevBroker
 from agentwrit_guard.errors import AgentWritError, ConfigurationError, RateLimitError
 from tests.client.play import Kind, done
+from tests.kit.clock import Time
 
 pytestmark = pytest.mark.anyio
 
 ARGUMENTS: Any = ("o", "t", ["read:data:*"])
 
 
-class Time:
-    """The broker's clock and the app's; waiting moves both."""
+class PatientTime(Time):
+    """The broker's time and the app's; waiting moves both."""
 
     def __init__(self) -> None:
-        self.now = 1_800_000_000.0
+        super().__init__()
         self.waits: list[float] = []
         self._lock = threading.Lock()
-
-    def __call__(self) -> float:
-        return self.now
 
     def patch(self, app: Any, kind: Kind) -> None:
         async def sleep(seconds: float) -> None:
@@ -52,12 +50,12 @@ class Time:
 
 
 @pytest.fixture
-def time() -> Time:
-    return Time()
+def time() -> PatientTime:
+    return PatientTime()
 
 
 @pytest.fixture
-def broker(time: Time) -> Iterator[DevBroker]:
+def broker(time: PatientTime) -> Iterator[DevBroker]:
     with DevBroker(clock=time) as running:
         yield running
 
@@ -77,7 +75,7 @@ def credentials_of(credentials: AppCredentials) -> tuple[str, str]:
 
 
 async def test_the_fourth_login_waits_and_succeeds(
-    kind: Kind, broker: DevBroker, spent: AppCredentials, time: Time
+    kind: Kind, broker: DevBroker, spent: AppCredentials, time: PatientTime
 ) -> None:
     async with kind.open(broker, spent, clock=time, login_wait=120) as app:
         time.patch(app, kind)
@@ -87,7 +85,7 @@ async def test_the_fourth_login_waits_and_succeeds(
     assert 60 <= time.waits[0] <= 90
 
 
-async def test_the_wait_has_an_end(kind: Kind, broker: DevBroker, spent: AppCredentials, time: Time) -> None:
+async def test_the_wait_has_an_end(kind: Kind, broker: DevBroker, spent: AppCredentials, time: PatientTime) -> None:
     async with kind.open(broker, spent, clock=time, login_wait=30) as app:
         time.patch(app, kind)
         with pytest.raises(RateLimitError) as caught:
@@ -96,7 +94,7 @@ async def test_the_wait_has_an_end(kind: Kind, broker: DevBroker, spent: AppCred
 
 
 async def test_many_callers_of_one_app_wait_together(
-    kind: Kind, broker: DevBroker, spent: AppCredentials, time: Time
+    kind: Kind, broker: DevBroker, spent: AppCredentials, time: PatientTime
 ) -> None:
     logins = broker.calls["/v1/app/auth"]
     async with kind.open(broker, spent, clock=time, login_wait=120) as app:
@@ -108,7 +106,7 @@ async def test_many_callers_of_one_app_wait_together(
 
 
 async def test_the_timeout_is_not_used_up_by_the_wait(
-    kind: Kind, broker: DevBroker, spent: AppCredentials, time: Time
+    kind: Kind, broker: DevBroker, spent: AppCredentials, time: PatientTime
 ) -> None:
     async with kind.open(broker, spent, clock=time, login_wait=120, timeout=5) as app:
         time.patch(app, kind)
@@ -189,7 +187,7 @@ def word(worker: subprocess.Popen[str]) -> tuple[str, str]:
     return verb, said
 
 
-def test_eight_processes_without_a_wait(broker: DevBroker, time: Time) -> None:
+def test_eight_processes_without_a_wait(broker: DevBroker, time: PatientTime) -> None:
     with workers(8, broker, 0, time) as started:
         said = sorted(word(worker) for worker in started)
     assert [verb for verb, _ in said] == ["holds"] * 3 + ["limited"] * 5
@@ -197,7 +195,7 @@ def test_eight_processes_without_a_wait(broker: DevBroker, time: Time) -> None:
     assert broker.calls["/v1/app/auth"] == 8
 
 
-def test_eight_processes_that_wait_all_get_in(broker: DevBroker, time: Time) -> None:
+def test_eight_processes_that_wait_all_get_in(broker: DevBroker, time: PatientTime) -> None:
     """Real processes and a real limit; only the time between is played: the one that wakes first goes on first."""
     began, agents, waits = time.now, set(), []
     with workers(8, broker, 300, time) as started:

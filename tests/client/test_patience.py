@@ -6,13 +6,7 @@ import pytest
 
 from agentwrit_guard.client.patience import Patience
 from agentwrit_guard.errors import ProblemDetail, RateLimitError
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.kit.clock import Time
 
 
 def limited(retry_after: float | None = 60.0) -> RateLimitError:
@@ -20,12 +14,12 @@ def limited(retry_after: float | None = 60.0) -> RateLimitError:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> Time:
+    return Time()
 
 
 @pytest.mark.parametrize("retry_after", [60.0, 0.0, None])
-def test_without_a_wait_the_refusal_is_raised(clock: Clock, retry_after: float | None) -> None:
+def test_without_a_wait_the_refusal_is_raised(clock: Time, retry_after: float | None) -> None:
     patience, refusal = Patience(0.0, clock), limited(retry_after)
     for _ in range(3):
         assert patience.left(patience.deadline()) == 0
@@ -34,7 +28,7 @@ def test_without_a_wait_the_refusal_is_raised(clock: Clock, retry_after: float |
         assert caught.value is refusal
 
 
-def test_the_wait_is_what_the_broker_says_and_up_to_half_of_it_more(clock: Clock) -> None:
+def test_the_wait_is_what_the_broker_says_and_up_to_half_of_it_more(clock: Time) -> None:
     waits = set()
     for _ in range(200):
         patience = Patience(600.0, clock)
@@ -45,7 +39,7 @@ def test_the_wait_is_what_the_broker_says_and_up_to_half_of_it_more(clock: Clock
     assert len(waits) > 150
 
 
-def test_a_wait_that_would_end_too_late_is_not_begun(clock: Clock) -> None:
+def test_a_wait_that_would_end_too_late_is_not_begun(clock: Time) -> None:
     patience, refusal = Patience(59.0, clock), limited()
     with pytest.raises(RateLimitError) as caught:
         patience.refused(refusal, patience.deadline())
@@ -53,7 +47,7 @@ def test_a_wait_that_would_end_too_late_is_not_begun(clock: Clock) -> None:
     assert patience.left(patience.deadline()) == 0
 
 
-def test_the_random_part_never_reaches_beyond_the_deadline(clock: Clock) -> None:
+def test_the_random_part_never_reaches_beyond_the_deadline(clock: Time) -> None:
     for _ in range(50):
         patience = Patience(61.0, clock)
         until = patience.deadline()
@@ -61,7 +55,7 @@ def test_the_random_part_never_reaches_beyond_the_deadline(clock: Clock) -> None
         assert 60.0 <= patience.left(until) <= 61.0
 
 
-def test_callers_wait_for_one_moment(clock: Clock) -> None:
+def test_callers_wait_for_one_moment(clock: Time) -> None:
     patience = Patience(600.0, clock)
     patience.refused(limited(), patience.deadline())
     moment = clock.now + patience.left(patience.deadline())
@@ -70,7 +64,7 @@ def test_callers_wait_for_one_moment(clock: Clock) -> None:
     assert clock.now + patience.left(patience.deadline()) == pytest.approx(moment)
 
 
-def test_a_caller_with_less_time_is_told_what_is_left(clock: Clock) -> None:
+def test_a_caller_with_less_time_is_told_what_is_left(clock: Time) -> None:
     patience = Patience(100.0, clock)
     early = patience.deadline()
     clock.now += 50
@@ -82,7 +76,7 @@ def test_a_caller_with_less_time_is_told_what_is_left(clock: Clock) -> None:
     assert caught.value.problem.detail == "later"
 
 
-def test_without_retry_after_the_wait_doubles_up_to_a_minute(clock: Clock) -> None:
+def test_without_retry_after_the_wait_doubles_up_to_a_minute(clock: Time) -> None:
     patience = Patience(3600.0, clock)
     for least in (1, 2, 4, 8, 16, 32, 60, 60, 60):
         patience.refused(limited(None), patience.deadline())
@@ -94,7 +88,7 @@ def test_without_retry_after_the_wait_doubles_up_to_a_minute(clock: Clock) -> No
     assert patience.left(patience.deadline()) <= 1.5
 
 
-def test_retry_after_of_nothing_is_no_reason_to_hammer(clock: Clock) -> None:
+def test_retry_after_of_nothing_is_no_reason_to_hammer(clock: Time) -> None:
     patience = Patience(600.0, clock)
     patience.refused(limited(0.0), patience.deadline())
     assert patience.left(patience.deadline()) >= 1.0

@@ -21,23 +21,16 @@ from agentwrit_guard.errors import (
     ProblemResponseError,
 )
 from tests.client.play import Kind, done, reply, token
+from tests.kit.clock import Time
 
 pytestmark = pytest.mark.anyio
 
 ARGUMENTS: Any = ("o", "t", ["read:data:*"])
 
 
-class Time:
-    """One clock for broker and app."""
-
-    now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def time() -> Time:
+    """One for broker and app."""
     return Time()
 
 

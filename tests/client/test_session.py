@@ -6,28 +6,22 @@ from agentwrit_guard.client import flows
 from agentwrit_guard.client.session import Session
 from agentwrit_guard.errors import AuthenticationError
 from tests.client.play import play, problem, reply
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.kit.clock import Time
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> Time:
+    return Time()
 
 
 @pytest.fixture
-def session(clock: Clock) -> Session:
+def session(clock: Time) -> Session:
     return Session(lambda: flows.app_auth("id", "secret"), clock)
 
 
 @pytest.mark.parametrize(("expires_in", "good_for"), [(900, 870), (300, 270), (60, 54), (10, 9), (1, 0.9)])
 def test_login_is_kept_until_shortly_before_its_end(
-    session: Session, clock: Clock, expires_in: int, good_for: float
+    session: Session, clock: Time, expires_in: int, good_for: float
 ) -> None:
     assert session.token() is None
     _, token = play(session.login(), reply(access_token="one", expires_in=expires_in))
@@ -38,7 +32,7 @@ def test_login_is_kept_until_shortly_before_its_end(
     assert session.token() is None
 
 
-def test_life_is_counted_from_the_request(session: Session, clock: Clock) -> None:
+def test_life_is_counted_from_the_request(session: Session, clock: Time) -> None:
     flow = session.login()
     next(flow)
     clock.now += 871

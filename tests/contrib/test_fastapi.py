@@ -152,7 +152,7 @@ def _handlers(app: FastAPI) -> None:
 @pytest.mark.parametrize("kind", ["int", "alias", "convertor", "unused"])
 def test_s_13_only_the_canonical_integer_is_taken(app: FastAPI, client: TestClient, kind: str, prefix: str) -> None:
     router = APIRouter()
-    _handlers(router)  # type: ignore[arg-type]
+    _handlers(router)
     app.include_router(router, prefix=prefix)
     assert status(client, f"{prefix}/{kind}/7", "read:data:7") == 200
     assert status(client, f"{prefix}/{kind}/8", "read:data:7") == 403
@@ -455,12 +455,12 @@ def test_two_decorators_on_one_handler_fail_at_import() -> None:
         def handler() -> None: ...
 
 
-class Callable_:  # noqa: N801
+class Endpoint:
     async def __call__(self) -> str:
         return "ok"
 
 
 def test_a_callable_object_may_be_async(app: FastAPI, client: TestClient) -> None:
-    app.add_api_route("/object", requires_scope("a:b:c")(Callable_()))
+    app.add_api_route("/object", requires_scope("a:b:c")(Endpoint()))
     assert status(client, "/object", "a:b:c") == 200
     assert status(client, "/object", "a:b:d") == 403

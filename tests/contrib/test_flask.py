@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from flask import Blueprint, Flask, g
@@ -77,7 +77,7 @@ def test_a_variable_that_is_not_in_the_rule(app: Flask) -> None:
 
 def test_views_of_every_kind(app: Flask, broker: StubBroker) -> None:
     class Orders(MethodView):
-        decorators = [requires_scope("read:api:v1")]  # noqa: RUF012
+        decorators: ClassVar[list[Any]] = [requires_scope("read:api:v1")]
 
         @requires_scope("read:orders:{xid}")
         def get(self, xid: int) -> str:

@@ -22,18 +22,13 @@ from agentwrit_guard.cli.servers import uvicorn_serving
 from agentwrit_guard.contrib.fastapi import CurrentAgent, GuardMiddleware
 from agentwrit_guard.devbroker import DevBroker
 from agentwrit_guard.errors import AgentWritError, AuthenticationError, ConfigurationError
+from tests.client.play import done
+from tests.kit.clock import Time
 
 pytestmark = pytest.mark.anyio
 
 LIBRARIES = [(httpx, agentwrit_guard.contrib.httpx.AgentAuth), (httpx2, agentwrit_guard.contrib.httpx2.AgentAuth)]
 SCOPE = ["read:data:*"]
-
-
-class Time:
-    now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Api:
@@ -132,23 +127,20 @@ def test_renews_before_the_end(library: Any, api: Api, app: AgentWritApp, broker
     assert len(set(api.seen)) == 3
 
 
-async def test_async(library: Any, api: Api, async_app: AsyncAgentWritApp, broker: DevBroker, time: Time) -> None:
-    http, auth = library
-    agent = await async_app.create_agent("o", "t", SCOPE, max_ttl=300)
-    async with http.AsyncClient(auth=auth(agent), trust_env=False) as client:
-        assert (await client.get(f"{api.url}/me")).status_code == 200
-        time.now += 280
-        answers = await asyncio.gather(*(client.get(f"{api.url}/me") for _ in range(30)))
-    assert {answer.status_code for answer in answers} == {200}
-    assert broker.calls["/v1/token/renew"] == 1
-
-
-async def test_sync_agent_in_an_async_client(
-    library: Any, api: Api, app: AgentWritApp, broker: DevBroker, time: Time
+@pytest.mark.parametrize("kind", ["async", "sync"])
+async def test_agent_in_an_async_client(
+    library: Any,
+    api: Api,
+    app: AgentWritApp,
+    async_app: AsyncAgentWritApp,
+    broker: DevBroker,
+    time: Time,
+    kind: str,
 ) -> None:
     http, auth = library
-    agent = app.create_agent("o", "t", SCOPE, max_ttl=300)
+    agent = await done((async_app if kind == "async" else app).create_agent("o", "t", SCOPE, max_ttl=300))
     async with http.AsyncClient(auth=auth(agent), trust_env=False) as client:
+        assert (await client.get(f"{api.url}/me")).status_code == 200
         time.now += 280
         answers = await asyncio.gather(*(client.get(f"{api.url}/me") for _ in range(30)))
     assert {answer.status_code for answer in answers} == {200}
@@ -209,7 +201,12 @@ async def test_async_request_whose_token_died_on_the_way(
     assert (answer.status_code, len(api.seen)) == (200, 2)
 
 
-def test_streamed_body_is_not_sent_again(library: Any, api: Api, app: AgentWritApp) -> None:
+@pytest.mark.parametrize(
+    "body",
+    [lambda: {"content": iter([b"one", b"two"])}, lambda: {"files": {"file": io.BytesIO(b"content")}}],
+    ids=["streamed", "files"],
+)
+def test_body_that_is_read_once_is_not_sent_again(library: Any, api: Api, app: AgentWritApp, body: Any) -> None:
     http, auth = library
     agent = app.create_agent("o", "t", SCOPE)
 
@@ -219,21 +216,7 @@ def test_streamed_body_is_not_sent_again(library: Any, api: Api, app: AgentWritA
 
     api.before = renew_once
     with http.Client(auth=auth(agent), trust_env=False) as client:
-        answer = client.post(f"{api.url}/me", content=iter([b"one", b"two"]))
-    assert (answer.status_code, len(api.seen)) == (401, 1)
-
-
-def test_body_with_files_is_not_sent_again(library: Any, api: Api, app: AgentWritApp) -> None:
-    http, auth = library
-    agent = app.create_agent("o", "t", SCOPE)
-
-    def renew_once() -> None:
-        api.before = lambda: None
-        agent.renew()
-
-    api.before = renew_once
-    with http.Client(auth=auth(agent), trust_env=False) as client:
-        answer = client.post(f"{api.url}/me", files={"file": io.BytesIO(b"content")})
+        answer = client.post(f"{api.url}/me", **body())
     assert (answer.status_code, len(api.seen)) == (401, 1)
 
 

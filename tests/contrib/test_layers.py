@@ -234,7 +234,7 @@ def test_a_lazy_wsgi_app_that_breaks_is_closed(guard: Guard) -> None:
 def test_wrong_arguments_fail_at_start_up() -> None:
     for wrong in ({"on_decision": 5}, {"clock": 5}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
-            Guard("http://127.0.0.1:9", **wrong)  # type: ignore[arg-type]
+            Guard("http://127.0.0.1:9", **wrong)
     with pytest.raises(ValueError, match="charset"):
         guard_fastapi.requires_scope("a:b:{c}", charset="")
     with pytest.raises(ValueError, match="any"):

@@ -167,7 +167,7 @@ def _right(fault: Fault, decision: Allowed | Denied) -> None:
 
 def _told(fault: Fault, events: list[logging.LogRecord]) -> None:
     name = fault.event if fault.reason is None else EVENTS.get(fault.reason)
-    assert [entry.event for entry in events] == ([name] if name else [])  # type: ignore[attr-defined]
+    assert [entry.event for entry in events] == ([name] if name else [])
     for entry in events:
         text = entry.getMessage()
         assert "\n" not in text

@@ -48,7 +48,7 @@ class Fault:
     """Words that the event must hold."""
     event: str | None = None
     """Of a pass: the event that goes with it."""
-    around: Around = contextlib.nullcontext  # type: ignore[assignment]
+    around: Around = contextlib.nullcontext
     """The state of the world around the guard while the fault lasts."""
     listening: bool = True
     https: bool = False

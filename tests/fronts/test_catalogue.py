@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
@@ -23,7 +24,7 @@ Make = Callable[..., Front]
 class Case(NamedTuple):
     id: str
     text: str
-    settings: dict[str, Any] = {}  # noqa: RUF012 - nobody changes it
+    settings: Mapping[str, Any] = MappingProxyType({})
     calls: int = 0
     broker: Callable[[bytes], Answer] = valid
 

@@ -79,7 +79,7 @@ class Tracer:
             thread.start()
             thread.join()
         finally:
-            threading.settrace(others)  # type: ignore[arg-type]
+            threading.settrace(others)
         (answer,) = answers
         return answer
 

@@ -33,7 +33,7 @@ CLOSED: dict[str, set[object]] = {
     "version": {1},
 }
 EVENTS = {*_EVENTS.values(), "refused", "unknown_field", "hook_failed"}
-ROWS = {case.values[1].id: case.values[1] for case in CASES}  # type: ignore[union-attr]
+ROWS = {case.values[1].id: case.values[1] for case in CASES}
 
 
 def labels(event: DecisionEvent) -> tuple[object, ...]:

@@ -162,7 +162,7 @@ def test_r_19_threads_see_their_own_agent(guard: Guard, kind: str) -> None:
     def one(index: int) -> tuple[str, str]:
         request = NOBODY if index % 10 == 9 else CALLS[index * 7 % len(CALLS)]
         wanted = "None" if index % 10 == 9 else AGENTS[index * 7 % len(AGENTS)]
-        return drivers.wsgi(app, unclosed, request).body.decode(), wanted  # type: ignore[arg-type]
+        return drivers.wsgi(app, unclosed, request).body.decode(), wanted
 
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(one, range(REQUESTS), chunksize=1))

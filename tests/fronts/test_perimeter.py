@@ -292,13 +292,13 @@ def test_each_middleware_refuses_the_other_kind_of_app() -> None:
     guard = Guard("http://127.0.0.1:9")
     for wrong in (flask.Flask("x"), _wsgi_app, None):
         with pytest.raises(ConfigurationError):
-            ASGIGuard(wrong, guard)  # type: ignore[arg-type]
+            ASGIGuard(wrong, guard)
     for wrong in (fastapi.FastAPI(), _asgi_app, None):
         with pytest.raises(ConfigurationError):
-            WSGIGuard(wrong, guard)  # type: ignore[arg-type]
+            WSGIGuard(wrong, guard)
     for middleware, app in ((ASGIGuard, _asgi_app), (WSGIGuard, _wsgi_app)):
         with pytest.raises(ConfigurationError, match="guard"):
-            middleware(app, "http://127.0.0.1:9")  # type: ignore[operator]
+            middleware(app, "http://127.0.0.1:9")
 
 
 def test_basic_is_not_read_as_a_token(make_front: Make, broker: StubBroker) -> None:

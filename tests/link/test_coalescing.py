@@ -129,7 +129,10 @@ def test_c_14_a_thread_that_was_overtaken_joins_the_call(stub: StubBroker, clock
 
     guard = Guard(stub.url, clock=Clock(monotonic=monotonic, wall=wall), timeout=20)
     found: list[Allowed | Denied] = []
-    check = lambda: found.append(guard.check(bearer()))  # noqa: E731
+
+    def check() -> None:
+        found.append(guard.check(bearer()))
+
     overtaken, leader = threading.Thread(target=check, name="overtaken"), threading.Thread(target=check)
     with stub.held():
         overtaken.start()

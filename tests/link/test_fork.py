@@ -75,7 +75,7 @@ def test_c_19_a_fork_under_a_call_leaves_no_lock_behind(stub: StubBroker, clock:
             caller.start()
         while stub.calls == 0:
             pass
-        assert in_child(lambda: isinstance(guard.decide(GOOD), Lookup) and not guard.close() and True)  # type: ignore[func-returns-value]
+        assert in_child(lambda: isinstance(guard.decide(GOOD), Lookup) and not guard.close() and True)
         stub.gate.set()
         assert in_child(lambda: isinstance(guard.check(GOOD), Allowed))
     for caller in callers:

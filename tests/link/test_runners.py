@@ -128,7 +128,7 @@ def test_a_flow_that_is_left_in_the_middle_is_closed(drive: Drive) -> None:
 
     def made() -> Flow[None]:
         try:
-            yield BrokerRequest("POST", None)  # type: ignore[arg-type]
+            yield BrokerRequest("POST", None)
         finally:
             seen.append("closed")
 
@@ -416,7 +416,7 @@ def test_closing_under_a_call_leaves_no_connection_open(stub: StubBroker, clock:
         arrived.set()
         return real(timeout)
 
-    stub.gate.wait = wait  # type: ignore[method-assign]
+    stub.gate.wait = wait
     caller.start()
     assert arrived.wait(20)
     guard.close()

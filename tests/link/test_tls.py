@@ -111,7 +111,7 @@ def test_b_18_through_a_guard(check: Check, clock: MovableClock, issuer: Issuer)
         request = server.take(connection)
         connection.sendall(answer(valid(request.partition(b"\r\n\r\n")[2])[2]))
 
-    with RawServer(serve, issuer.issue("guarded").context()) as server:  # type: ignore[arg-type]
+    with RawServer(serve, issuer.issue("guarded").context()) as server:
         good = Guard(server.url, ca_file=issuer.root.cert_file, clock=clock.clock)
         [allowed] = check(good, [b"Bearer " + token().encode()])
         [denied] = check(Guard(server.url, clock=clock.clock), [b"Bearer " + token().encode()])
@@ -213,7 +213,7 @@ def test_cfg_01a_a_missing_ca_file_is_a_start_up_error(url: str, tmp_path: pathl
 @pytest.mark.parametrize("setting", ["ca_file", "client_cert"])
 def test_cfg_01a_a_path_that_is_none_is_a_start_up_error(setting: str) -> None:
     with pytest.raises(ConfigurationError, match=setting):
-        Guard("https://127.0.0.1:1", **{setting: "a\0b"})  # type: ignore[arg-type]
+        Guard("https://127.0.0.1:1", **{setting: "a\0b"})
 
 
 def test_cfg_01a_an_encrypted_key_is_refused_instead_of_asked_about(issuer: Issuer, tmp_path: pathlib.Path) -> None:

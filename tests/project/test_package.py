@@ -23,7 +23,7 @@ def test_every_public_name_resolves_and_is_sorted() -> None:
     for name in names:
         assert getattr(agentwrit_guard, name) is not None
     with pytest.raises(AttributeError, match="Nothing"):
-        agentwrit_guard.Nothing  # noqa: B018
+        _ = agentwrit_guard.Nothing
 
 
 def test_the_root_imports_no_client_and_no_framework() -> None:

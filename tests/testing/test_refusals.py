@@ -24,7 +24,7 @@ LACKING = refuse(Reason.INSUFFICIENT_SCOPE, "agentwrit", shortfall=Shortfall(SCO
 
 def _werkzeug(denied: Denied) -> TestResponse:
     plain = Response(denied.body, denied.status, dict(denied.headers))
-    return TestResponse([denied.body], plain.status, plain.headers, request=None)  # type: ignore[arg-type]
+    return TestResponse([denied.body], plain.status, plain.headers, request=None)
 
 
 CARRIERS: dict[str, Callable[[Denied], Any]] = {

@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from agentwrit_guard.cli.exits import CommandError, Commands
 
@@ -64,9 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
     apps = dict(map(_app, arguments.app or [_DEFAULT_APP]))
     if len(apps) < len(arguments.app or ()):
         raise CommandError("--app: a NAME can be given only once")
-    numbers = {name: _number(key) for name, key in _NUMBERS.items() if os.environ.get(key)}
-    texts = {name: os.environ[key] for name, key in _TEXTS.items() if os.environ.get(key)}
-    broker = DevBroker(host=host, port=port, admin_secret=secret, **texts, **numbers)  # type: ignore[arg-type]
+    given: dict[str, Any] = {name: _number(key) for name, key in _NUMBERS.items() if os.environ.get(key)}
+    given |= {name: os.environ[key] for name, key in _TEXTS.items() if os.environ.get(key)}
+    broker = DevBroker(host=host, port=port, admin_secret=secret, **given)
     try:
         serve(broker, ready=lambda running: _announce(running, apps, show_secret=secret is None))
     except BrokenPipeError:

@@ -6,7 +6,7 @@ passes every test. Where the broker is odd, the twin is odd in the same way, and
 
 from __future__ import annotations
 
-from agentwrit_guard.devbroker.credentials import AgentCredentials
-from agentwrit_guard.devbroker.server import AppCredentials, DevBroker, serve
+from agentwrit_guard.devbroker.credentials import AgentCredentials, AppCredentials
+from agentwrit_guard.devbroker.server import DevBroker, serve
 
 __all__ = ["AgentCredentials", "AppCredentials", "DevBroker", "serve"]

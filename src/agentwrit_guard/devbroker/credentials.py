@@ -1,4 +1,4 @@
-"""Agents' credentials without HTTP: the broker's own ceremony, step by step, in process.
+"""Credentials of apps and agents. Agents' are made without HTTP: the broker's own ceremony, step by step, in process.
 
 The endpoints are called as they are, so rules, registry, metrics and audit log are those of the wire.
 """
@@ -22,6 +22,15 @@ from agentwrit_guard.devbroker.problems import Problem
 from agentwrit_guard.devbroker.state import Broker
 
 _ADMIN_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class AppCredentials:
+    """What an operator gives to a developer. `repr` does not show the secret."""
+
+    client_id: str
+    client_secret: str = field(repr=False)
+    app_id: str
 
 
 @dataclass(frozen=True)

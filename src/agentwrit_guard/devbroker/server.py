@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import queue
 import secrets
 import signal
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
 from types import TracebackType
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from uvicorn.config import Config
-from uvicorn.server import ServerState
 
 from agentwrit_guard.devbroker import apps, credentials, operations, scopes
 from agentwrit_guard.devbroker.app import build
-from agentwrit_guard.devbroker.credentials import AgentCredentials
+from agentwrit_guard.devbroker.credentials import AgentCredentials, AppCredentials
 from agentwrit_guard.devbroker.faults import Faults
 from agentwrit_guard.devbroker.front import Calls
+from agentwrit_guard.devbroker.listener import listen
 from agentwrit_guard.devbroker.problems import Problem
-from agentwrit_guard.devbroker.protocol import HEADER_LIMIT, BrokerProtocol
 from agentwrit_guard.devbroker.state import LEVELS, Broker, Settings
-
-_CLOSING_ROUNDS = 5
-_KEEP_ALIVE_SECONDS = 120
-
-
-@dataclass(frozen=True)
-class AppCredentials:
-    """What an operator gives to a developer. `repr` does not show the secret."""
-
-    client_id: str
-    client_secret: str = field(repr=False)
-    app_id: str
+from agentwrit_guard.devbroker.thread import ServerThread
 
 
 class DevBroker:
@@ -73,9 +55,7 @@ class DevBroker:
         self._faults = Faults()
         self._address = (host, port)
         self._url = ""
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._connections = ServerState()
+        self._thread: ServerThread | None = None
 
     def __enter__(self) -> DevBroker:
         self.start()
@@ -115,28 +95,18 @@ class DevBroker:
         """Listen, and serve in a thread. OSError when the address is taken."""
         if self._thread is not None:
             raise RuntimeError("DevBroker is running already")
-        listener = _listener(*self._address)
+        listener = listen(*self._address)
         host, port = listener.getsockname()[:2]
         self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        ready: Future[asyncio.AbstractEventLoop] = Future()
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._serve(listener, ready)), name="devbroker", daemon=True
-        )
-        self._thread.start()
-        try:
-            self._loop = ready.result()
-        except BaseException:
-            self._thread.join()
-            self._thread = None
-            raise
+        thread = ServerThread(build(self.state, self._faults, self.calls), self._faults)
+        thread.start(listener)
+        self._thread = thread
 
     def stop(self) -> None:
         """Cut every connection and wait for the thread to end. Nothing happens when it is not running."""
-        if self._thread is None or self._loop is None or self._faults.stopping is None:
-            return
-        self._loop.call_soon_threadsafe(self._faults.stopping.set)
-        self._thread.join()
-        self._thread = self._loop = None
+        if self._thread is not None:
+            self._thread.stop()
+            self._thread = None
 
     def app(self, *, scopes: Sequence[str], name: str | None = None, token_ttl: int | None = None) -> AppCredentials:
         """Register an app whose ceiling is `scopes`. ValueError where the broker would refuse."""
@@ -190,7 +160,8 @@ class DevBroker:
     def outage(self) -> Iterator[None]:
         """While open, connections are cut without a reply, those of pools and of requests under way too."""
         before, self._faults.down = self._faults.down, True
-        self._cut()
+        if self._thread is not None:
+            self._thread.cut()
         try:
             yield
         finally:
@@ -216,64 +187,6 @@ class DevBroker:
         finally:
             self._faults.status = before
 
-    def _cut(self) -> None:
-        loop = self._loop
-        if loop is None:
-            return
-        done = threading.Event()
-
-        def abort() -> None:
-            for connection in list(self._connections.connections):
-                connection.transport.abort()
-            done.set()
-
-        loop.call_soon_threadsafe(abort)
-        done.wait()
-
-    async def _serve(self, listener: socket.socket, ready: Future[asyncio.AbstractEventLoop]) -> None:
-        # Not uvicorn's Server: it polls in tenths of a second, and a test suite starts hundreds of twins.
-        stopping = self._faults.stopping = asyncio.Event()
-        with listener:
-            try:
-                server = await self._open(listener)
-            except BaseException as error:
-                ready.set_exception(error)
-                return
-            ready.set_result(asyncio.get_running_loop())
-            await stopping.wait()
-            server.close()
-            await self._drain()
-            await server.wait_closed()
-
-    async def _open(self, listener: socket.socket) -> asyncio.Server:
-        self._connections = state = ServerState()
-        config = Config(
-            build(self.state, self._faults, self.calls),
-            interface="asgi3",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            h11_max_incomplete_event_size=HEADER_LIMIT,
-        )
-        config.load()
-        loop = asyncio.get_running_loop()
-        return await loop.create_server(lambda: BrokerProtocol(config, state, {}, self._faults), sock=listener)
-
-    async def _drain(self) -> None:
-        # Requests that were held by a delay have been let go by now: they get their answer, idle connections an end.
-        tasks = list(self._connections.tasks)
-        if tasks:
-            await asyncio.wait(tasks, timeout=1)
-        # A connection taken just before the stop becomes known some rounds of the loop later, and the socket of an
-        # aborted one is closed in the round after that.
-        for _ in range(_CLOSING_ROUNDS):
-            for connection in list(self._connections.connections):
-                connection.transport.abort()
-            await asyncio.sleep(0)
-
 
 def _well_formed(scope: object) -> bool:
     return isinstance(scope, str) and scopes.well_formed(scope)
@@ -296,18 +209,3 @@ def serve(broker: DevBroker, *, ready: Callable[[DevBroker], None] | None = None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _listener(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sets TCP_NODELAY only where the protocol is spelt out; without it replies wait for 40 ms.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(128)
-        listener.setblocking(False)
-    except OSError as error:
-        listener.close()
-        raise OSError(error.errno, f"DevBroker cannot listen on {host}:{port}: {error.strerror}") from None
-    return listener

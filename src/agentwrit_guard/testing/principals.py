@@ -88,8 +88,11 @@ def _check_types(
         raise ValueError(f"expires_in must be a number of seconds, got {expires_in!r}")
     if delegated_by is not None and not isinstance(delegated_by, Principal):
         raise ValueError(f"delegated_by must be a fake principal, got {delegated_by!r}")
-    listed = isinstance(audience, Collection) and not isinstance(audience, str)
-    if not listed or any(not isinstance(text, str) for text in audience):  # type: ignore[attr-defined]
+    if (
+        isinstance(audience, str)
+        or not isinstance(audience, Collection)
+        or any(not isinstance(text, str) for text in audience)
+    ):
         raise ValueError(f"audience must be a list of texts, got {audience!r}")
 
 

@@ -77,8 +77,7 @@ def _requires(requirement: Requirement, guard: Guard | None) -> Callable[[Callab
         if inspect.isasyncgenfunction(handler) or inspect.isgeneratorfunction(handler):
             gate = Depends(_gate(handler, requirement, guard, extra))
             extra = [*extra, inspect.Parameter(_GATE, _KEYWORD, annotation=Annotated[None, gate])]
-        guarded.__signature__ = _signature(handler, extra)  # type: ignore[attr-defined]
-        return cast("Callable[P, R]", guarded)
+        return cast("Callable[P, R]", _declared(guarded, _signature(handler, extra)))
 
     return decorate
 
@@ -118,8 +117,14 @@ def _gate(
 
     own = inspect.signature(handler, eval_str=True).parameters.values()
     same = [parameter.replace(kind=_KEYWORD) for parameter in own if parameter.name in requirement.variables]
-    gate.__signature__ = inspect.Signature([*same, *extra])  # type: ignore[attr-defined]
-    return gate
+    return _declared(gate, inspect.Signature([*same, *extra]))
+
+
+def _declared(function: Any, signature: inspect.Signature) -> Callable[..., Any]:
+    """The function, which FastAPI will take for one of this signature."""
+    function.__signature__ = signature
+    declared: Callable[..., Any] = function
+    return declared
 
 
 def _wrap(handler: Callable[..., Any], requirement: Requirement, guard: Guard | None) -> Callable[..., Any]:
