@@ -24,7 +24,7 @@ from tests.fuzz.case import Case, Needs, Reply
 from tests.fuzz.draft import Draft, from_token, sign
 from tests.fuzz.generate import generate
 from tests.fuzz.goods import DOMAIN, SCOPES, require
-from tests.fuzz.guards import Outcome, declared, outcome, param
+from tests.fuzz.guards import Outcome, built, declared, outcome, param
 from tests.fuzz.reference import ALLOW, CFG
 from tests.fuzz.runs import CHUNK, Tally, disagreement
 
@@ -35,7 +35,8 @@ STRICTER: Final = {
     Reason.LIFETIME_EXCEEDED: "J-21, D-09", Reason.ISSUER_MISMATCH: "J-25", Reason.AUDIENCE_MISMATCH: "J-26",
     Reason.TRUST_DOMAIN_MISMATCH: "J-28", Reason.PRINCIPAL_KIND: "J-28, J-29", Reason.PROOF_OF_POSSESSION: "J-31",
     Reason.CHAIN_VIOLATION: "D-01 to D-08", Reason.CHAIN_LOOP: "D-07", Reason.INSUFFICIENT_SCOPE: "S",
-    Reason.UNUSABLE_IDENTIFIER: "S-08 to S-13", Reason.DELEGATION_RULE: "status map", Reason.CLAIMS_MISMATCH: "B-14",
+    Reason.UNUSABLE_IDENTIFIER: "S-08 to S-13", Reason.DELEGATION_RULE: "status map", Reason.OUTSIDE_RESOURCES: "T2",
+    Reason.UNKNOWN_KEY: "J-07, J-35", Reason.BAD_SIGNATURE: "J-16, J-17", Reason.CLAIMS_MISMATCH: "B-14",
 }  # fmt: skip
 """Where a guard may refuse a token that the broker calls valid, and the rows that say so.
 
@@ -74,7 +75,7 @@ class Broker:
         if key not in self.guards:
             at = [0.0]
             clock = Clock(monotonic=lambda: at[0], wall=lambda: at[0])
-            self.guards[key] = Guard(self.url, clock=clock, **{"allow_http": True, **settings}), at
+            self.guards[key] = built(self.url, {"allow_http": True, **settings}, clock), at
         return self.guards[key]
 
     def close(self) -> None:

@@ -57,7 +57,9 @@ class Needs:
 
 @dataclass(frozen=True)
 class Case:
-    """`settings` are the guard's. `now` is the wall clock at the start, `elapsed` what one broker call takes.
+    """`settings` are the guard's, but that `pinned_keys` are names of `keys.FILES`.
+
+    `now` is the wall clock at the start, `elapsed` what one broker call takes.
 
     `warm` is a token that the guard has just validated, so that its identity lies in the cache. `replies` answer
     the broker calls of this request in turn, the last one every further call.

@@ -27,7 +27,7 @@ MUTATIONS: Final[dict[str, tuple[Mutation, ...]]] = {
     "reply": replies.MUTATIONS + confirmations.MUTATIONS,
 }
 _HOW_MANY: Final = {0: 4, 1: 55, 2: 25, 3: 11, 4: 5}
-_STAGE: Final = {"scene": 9, "chain": 17, "claims": 19, "text": 10, "token": 8, "header": 10, "needs": 16, "reply": 13}
+_STAGE: Final = {"scene": 16, "chain": 17, "claims": 19, "text": 10, "token": 8, "header": 10, "needs": 16, "reply": 13}
 
 
 def plan(seed: int, index: int) -> list[tuple[str, Mutation]]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from tests.fuzz.case import Needs, Value
 from tests.fuzz.draft import HEAD, Draft, compact, members, pick
+from tests.fuzz.keys import FILES, NEW, OLD, signer
 from tests.kit.tokens import NOW
 
 ISSUER, AUDIENCE, DOMAIN = "https://broker.example.com", "https://api.example.com", "agentwrit.local"
@@ -18,11 +19,20 @@ SETTINGS: Final[tuple[dict[str, Any], ...]] = (
     {"max_token_lifetime": 600, "cache_ttl": 0, "trust_domain": DOMAIN, "principal_kinds": ("agent", "app")},
     {"audience": AUDIENCE, "cache_ttl": 60}, {"issuer": ISSUER, "chain_loops": "deny", "trust_domain": DOMAIN},
 )  # fmt: skip
+PINS: Final[tuple[dict[str, Any], ...]] = (
+    {"pinned_keys": ("old.pem",)}, {"pinned_keys": ("new.jwk",)}, {"pinned_keys": ("both.jwks",)},
+    {"pinned_keys": ("new.jwk", "old.pem")}, {"pinned_keys": ("both.jwks",), "pinned_thumbprints": (OLD,)},
+    {"pinned_keys": ("old.pem", "new.jwk"), "pinned_thumbprints": (NEW,)},
+)  # fmt: skip
+CEILINGS: Final[tuple[dict[str, Any], ...]] = (
+    {"resources": ("customers",)}, {"resources": ("data", "orders")}, {"resources": ("customers", "files", "orders")},
+)  # fmt: skip
 SCOPES: Final = (
     "read:customers:7291", "read:customers:*", "read:customers:12", "write:customers:7291", "write:orders:*",
     "read:orders:a:b", "read:orders::", "read:data:customer-7291", "read:data:x*", "Read:customers:7291",
     "delete:files:report.pdf", "read:files:3f2b8c1e-6d2a-4a0e-9f57-0c1d2e3f4a5b", "read:files:-5", "read:files:a/b",
 )  # fmt: skip
+RESOURCES: Final = sorted({scope.split(":")[1] for scope in SCOPES})
 
 
 def agent(rng: random.Random, domain: str = DOMAIN) -> str:
@@ -30,12 +40,15 @@ def agent(rng: random.Random, domain: str = DOMAIN) -> str:
 
 
 def good(rng: random.Random) -> Draft:
-    draft = Draft(settings=rng.choice(SETTINGS), head=[list(member) for member in HEAD], written=compact)
+    draft = Draft(settings=settings(rng), head=[list(member) for member in HEAD], written=compact)
+    keyed(draft, rng)
     draft.now = NOW + rng.choice((0, 0, 0, 0.5, 17))
     age = rng.choice((0, 1, 30, 299))
     most = draft.settings.get("max_token_lifetime", 3600)
     iat = int(draft.now) - age
-    held = sorted(rng.sample(SCOPES, rng.choice((1, 1, 2, 3, 5))))
+    ceiling = draft.settings.get("resources", RESOURCES)
+    needed = [scope for scope in SCOPES if scope.split(":")[1] in ceiling]
+    held = sorted({rng.choice(needed), *rng.sample(SCOPES, rng.choice((0, 0, 1, 2, 4)))})
     payload: dict[str, Any] = {"iss": draft.settings.get("issuer", rng.choice(("", ISSUER))), "sub": agent(rng)}
     if "audience" in draft.settings or rng.random() < 0.2:
         payload["aud"] = rng.choice(([AUDIENCE], ["https://other.example.com", AUDIENCE]))
@@ -47,8 +60,29 @@ def good(rng: random.Random) -> Draft:
     draft.claims = members(payload)
     draft.chain = chain(rng, held, iat, pick(rng, {0: 55, 1: 18, 2: 9, 3: 6, 4: 6, 5: 6}))
     draft.warm = rng.random() < 0.1
-    require(draft, rng, held)
+    require(draft, rng, [scope for scope in held if scope in needed])
     return draft
+
+
+def settings(rng: random.Random) -> dict[str, Any]:
+    """A guard's settings; of eight guards one has pinned keys, and of five one has a ceiling."""
+    pins = rng.choice(PINS) if rng.random() < 0.125 else {}
+    ceiling = rng.choice(CEILINGS) if rng.random() < 0.2 else {}
+    return {**rng.choice(SETTINGS), **pins, **ceiling}
+
+
+def keyed(draft: Draft, rng: random.Random) -> None:
+    """Signed by a key that the guard has pinned, if it has. A token may leave it to the guard to find out which."""
+    pinned = {kid for name in draft.settings.get("pinned_keys", ("old.pem",)) for kid in FILES[name]}
+    kid = rng.choice(sorted(pinned & set(draft.settings.get("pinned_thumbprints", pinned))))
+    draft.sign = signer(kid)
+    named(draft, kid if rng.random() < 0.9 else None)
+
+
+def named(draft: Draft, kid: str | None) -> None:
+    """Give the header a `kid`, or none."""
+    draft.head = [member for member in draft.head if member[0] != '"kid"']
+    draft.head += [['"kid"', f'"{kid}"']] if kid else []
 
 
 def chain(rng: random.Random, held: list[str], iat: int, depth: int) -> list[dict[str, Any]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import httpx
@@ -14,6 +15,7 @@ from agentwrit_guard.core.requirements import RouteValue
 from agentwrit_guard.core.wire import BrokerReply, Flow
 from agentwrit_guard.errors import BrokerUnavailable, ConfigurationError
 from agentwrit_guard.exchange import as_reply, bounded, uncoded
+from tests.fuzz import keys
 from tests.fuzz.case import JSON_ANSWER, Case, Fault, Needs, Reply, Value
 from tests.fuzz.reference import ALLOW, CFG, NONE
 from tests.fuzz.strict import Refused, segment
@@ -77,11 +79,20 @@ class Script:
         return as_reply(response, b"".join(bounded(uncoded(response).iter_raw())))
 
 
-@functools.lru_cache(maxsize=64)
+def built(url: str, settings: Mapping[str, Any], clock: Clock) -> Guard:
+    """A guard of a case's settings. The files of its keys are there for as long as it reads them."""
+    if "pinned_keys" not in settings:
+        return Guard(url, clock=clock, **settings)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [keys.write(folder, name) for name in settings["pinned_keys"]]
+        return Guard(url, clock=clock, **{**settings, "pinned_keys": paths})
+
+
+@functools.lru_cache(maxsize=1024)
 def _guard(settings: tuple[tuple[str, Any], ...]) -> tuple[Guard, Script]:
     script = Script()
     clock = Clock(monotonic=lambda: script.wall, wall=lambda: script.wall)
-    guard = Guard("http://127.0.0.1:1", clock=clock, **dict(settings))
+    guard = built("http://127.0.0.1:1", dict(settings), clock)
     guard._link = script  # type: ignore[assignment]
     return guard, script
 

@@ -1,11 +1,11 @@
-"""What the guard must decide, said once more in thirty lines: threats.md section 3, without the guard's code."""
+"""What the guard must decide, said once more in some 35 lines: threats.md section 3, without the guard's code."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-from tests.fuzz import rules, scopes
+from tests.fuzz import keys, rules, scopes
 from tests.fuzz.case import Case
 from tests.fuzz.strict import Refused
 
@@ -15,7 +15,7 @@ TOKEN_BYTES: Final = 8192
 VALUE_BYTES: Final = TOKEN_BYTES + 256  # open: threats.md does not say how many blanks may stand round a token
 DEFAULTS: Final = {
     "issuer": None, "audience": None, "trust_domain": None, "principal_kinds": ("agent",),
-    "max_token_lifetime": 3600, "chain_loops": "allow",
+    "max_token_lifetime": 3600, "chain_loops": "allow", "pinned_keys": (), "pinned_thumbprints": (), "resources": None,
 }  # fmt: skip
 SCHEME = re.compile(rb"([-!#$%&'*+.^_`|~0-9A-Za-z]+)(?= |[ \t]*\Z)")
 CREDENTIALS = re.compile(rb"[^ ]+ +([!-~]+)[ \t]*")
@@ -37,12 +37,15 @@ def decide(case: Case) -> tuple[str, bool]:
     if not scheme or not found or len(found[1]) > TOKEN_BYTES:
         return REQUEST, False
     try:
-        claims, text = rules.structure(found[1].decode())
+        token = found[1].decode()
+        claims, text = rules.structure(token)
         rules.typed(claims)
         exp, nbf, iat = claims["exp"], claims["nbf"], claims["iat"]
         timely = nbf <= case.now + 5 and iat <= case.now + 60 and case.now < exp
         alive = timely and 0 < exp - iat <= policy["max_token_lifetime"]
         if not (alive and rules.party(claims, policy) and rules.chained(claims, text, policy)):
+            return TOKEN, False
+        if not keys.signed(token, policy):
             return TOKEN, False
     except Refused:
         return TOKEN, False
@@ -53,4 +56,5 @@ def decide(case: Case) -> tuple[str, bool]:
         return TOKEN, True
     depth = len(claims.get("delegation_chain", ()))
     direct = depth == 0 or (needs.rules.get("delegated", True) and depth <= needs.rules.get("max_depth", depth))
-    return (ALLOW if direct and scopes.reached(needs, claims.get("scope") or [], case.params) else SCOPE), True
+    held, ceiling = claims.get("scope") or [], policy["resources"]
+    return (ALLOW if direct and scopes.reached(needs, held, case.params, ceiling) else SCOPE), True

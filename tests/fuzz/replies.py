@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Final
 
-from tests.fuzz.case import FAULTS, Reply
+from tests.fuzz.case import FAULTS, JSON_ANSWER, Reply
 from tests.fuzz.draft import Draft
 
 _STATUSES: Final = (
@@ -35,6 +35,11 @@ def fault(draft: Draft, rng: random.Random) -> None:
     """No answer; once more after a reset; a second fault."""
     first = rng.choice(FAULTS)
     draft.replies = [first, *rng.choice(([], draft.replies, ["reset"], ["timeout"]))]
+
+
+def liar(draft: Draft, rng: random.Random) -> None:
+    """Who stands in the broker's place and calls anything valid (T5)."""
+    draft.replies = [(200, JSON_ANSWER, b'{"valid":true,"claims":' + draft.text + b"}")]
 
 
 def status(draft: Draft, rng: random.Random) -> None:
@@ -105,4 +110,4 @@ def change_reply(draft: Draft, change: Callable[[Reply], Reply]) -> None:
     draft.replies = [reply if isinstance(reply, str) else change(reply) for reply in draft.replies]
 
 
-MUTATIONS: Final = (fault, status, content_type, encoding, more_headers, body, body, body_bytes, body_bytes, size)
+MUTATIONS: Final = (fault, liar, status, content_type, encoding, more_headers, body, body, body_bytes, body_bytes, size)

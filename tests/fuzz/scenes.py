@@ -6,13 +6,21 @@ import random
 from typing import Any, Final
 
 from tests.fuzz.draft import Draft
-from tests.fuzz.goods import AUDIENCE, DOMAIN, ISSUER, SETTINGS
+from tests.fuzz.goods import AUDIENCE, CEILINGS, DOMAIN, ISSUER, PINS, SETTINGS, named
+from tests.fuzz.keys import KEYS, signer
+from tests.kit.tokens import KID
 
 _CHANGES: Final[tuple[dict[str, Any], ...]] = (
     {"issuer": ISSUER}, {"issuer": ISSUER + "/"}, {"audience": AUDIENCE}, {"audience": AUDIENCE[:-1]},
     {"trust_domain": DOMAIN}, {"trust_domain": "corp.example"}, {"chain_loops": "deny"}, {"cache_ttl": 0},
     {"max_token_lifetime": 300}, {"max_token_lifetime": 7200}, {"principal_kinds": ("app", "admin")},
 )  # fmt: skip
+# Names that the good scopes begin with, have elsewhere or spell otherwise, and one that only odd ones have.
+_CEILINGS: Final[tuple[tuple[str, ...], ...]] = (
+    ("customer",), ("customersx",), ("Customers",), ("read", "write", "delete"), ("7291", "12"), ("invoices",),
+    ("customer", "data-x"), ("x", "data"), ("c",),
+)  # fmt: skip
+_KIDS: Final = (None, *KEYS, KID)  # the last is no thumbprint of anything
 _QUERIES: Final = (
     b"access_token=x", b"a=1&access_token=", b"access_token", b"%61ccess_token=x", b"access%5Ftoken=x",
     b"x=access_token", b"Access_Token=x", b"access_token2=x", b"a=access_token=x", b"?access_token=x",
@@ -27,6 +35,21 @@ def other_settings(draft: Draft, rng: random.Random) -> None:
 
 def one_setting(draft: Draft, rng: random.Random) -> None:
     draft.settings = rng.choice(_CHANGES)
+
+
+def another_ceiling(draft: Draft, rng: random.Random) -> None:
+    names = rng.choice(_CEILINGS)
+    draft.settings = {**draft.settings, **rng.choice((*CEILINGS, {"resources": names}, {"resources": names}))}
+
+
+def other_pins(draft: Draft, rng: random.Random) -> None:
+    draft.settings = {**draft.settings, "pinned_thumbprints": (), **rng.choice(PINS)}
+
+
+def other_key(draft: Draft, rng: random.Random) -> None:
+    """Signed by either key, and the header names either, one that nobody has, or none."""
+    draft.sign = signer(rng.choice(list(KEYS)))
+    named(draft, rng.choice(_KIDS))
 
 
 def clock_moves(draft: Draft, rng: random.Random) -> None:
@@ -45,4 +68,7 @@ def token_in_query(draft: Draft, rng: random.Random) -> None:
     draft.query = rng.choice(_QUERIES)
 
 
-MUTATIONS: Final = (other_settings, one_setting, clock_moves, slow_broker, token_in_query)
+MUTATIONS: Final = (
+    other_settings, one_setting, another_ceiling, another_ceiling, other_pins, other_key, clock_moves, slow_broker,
+    token_in_query,
+)  # fmt: skip

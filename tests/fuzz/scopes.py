@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from tests.fuzz.case import Needs, Value
@@ -40,10 +40,21 @@ def declarable(needs: Needs, *, outermost: bool = True) -> bool:
     return True
 
 
-def reached(needs: Needs, held: Sequence[str], params: Mapping[str, Value]) -> bool:
-    """S-03 to S-13, S-15. A template without a usable value fails all of the requirement, whatever else is held."""
+def reached(
+    needs: Needs, held: Sequence[str], params: Mapping[str, Value], ceiling: Collection[str] | None = None
+) -> bool:
+    """S-03 to S-13, S-15, T2. A template without a usable value fails all of the requirement, whatever else is held.
+
+    Under a ceiling, scopes of other resources are not held, and who then holds none is refused by any requirement.
+    """
+    if ceiling is not None:
+        parts = [scope.split(":", 2) for scope in held]
+        # `admin:` and `app:` scopes are no API's (J-30).
+        held = [
+            ":".join(h) for h in parts if len(h) == 3 and all(h) and h[1] in ceiling and h[0] not in ("admin", "app")
+        ]
     if needs.mode == "agent":
-        return True
+        return bool(held) or ceiling is None
     usable = all(_required(part, owner, params) is not None for owner, part in _flat(needs))
     return usable and _met(needs, held, params)
 

@@ -12,6 +12,7 @@ from agentwrit_guard.core.decisions import Reason
 from tests.fuzz import pairs, runs
 from tests.fuzz.__main__ import main, summary
 from tests.fuzz.broken import BROKEN, BROKEN_SCOPES, Break, raises, star_holders_refused
+from tests.fuzz.broken_policy import BROKEN_POLICY
 from tests.fuzz.case import Case, Needs, Value
 from tests.fuzz.generate import MUTATIONS, generate, plan
 from tests.fuzz.reference import ALLOW, decide
@@ -20,8 +21,6 @@ from tests.vectors.folder import load
 
 SEED, COUNT = 4, 20_000
 WITHIN = 6_000
-# Those that a guard alone and without pinned keys or resources can say.
-REASONS = {reason.code for reason in Reason} - {"unknown_key", "bad_signature", "outside_resources"}
 
 
 def test_p1_p12_guard_and_reference_agree_on_every_input() -> None:
@@ -32,10 +31,10 @@ def test_p1_p12_guard_and_reference_agree_on_every_input() -> None:
     assert tally.allowed >= runs.LEAST_ALLOWED
     assert tally.covered[True] + tally.covered[False] == COUNT
     assert min(tally.covered.values()) > COUNT / 20
-    assert {reason for _, reason in tally.counts} == REASONS | {"ok", "configuration"}
+    assert {reason for _, reason in tally.counts} == {reason.code for reason in Reason} | {"ok", "configuration"}
 
 
-@pytest.mark.parametrize("spoil", BROKEN, ids=lambda spoil: spoil.__name__)
+@pytest.mark.parametrize("spoil", BROKEN + BROKEN_POLICY, ids=lambda spoil: spoil.__name__)
 def test_a_broken_guard_is_noticed(spoil: Break, monkeypatch: pytest.MonkeyPatch) -> None:
     spoil(monkeypatch)
     found = next(filter(None, (runs.disagreement(generate(SEED, index))[1] for index in range(WITHIN))), "")
@@ -55,12 +54,12 @@ def test_p12_the_model_says_what_the_broker_said() -> None:
 
 
 def test_the_reference_shares_no_code_with_the_guard() -> None:
-    for name in ("reference", "rules", "scopes", "strict", "case"):
+    for name in ("reference", "rules", "scopes", "strict", "case", "keys"):
         tree = ast.parse(Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8"))
         imported = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
         imported |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-        assert {module.split(".")[0] for module in imported} <= sys.stdlib_module_names | {"tests"}
-        own = {f"tests.fuzz.{other}" for other in ("case", "rules", "scopes", "strict")}
+        assert {module.split(".")[0] for module in imported} <= sys.stdlib_module_names | {"tests", "cryptography"}
+        own = {f"tests.fuzz.{other}" for other in ("case", "keys", "rules", "scopes", "strict")}
         assert {module for module in imported if module.startswith("tests")} <= own | {"tests.fuzz", "tests.kit.tokens"}
 
 

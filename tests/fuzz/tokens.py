@@ -6,7 +6,8 @@ import random
 from typing import Final
 
 from tests.fuzz.draft import Draft
-from tests.fuzz.strict import ALPHABET
+from tests.fuzz.keys import ORDER
+from tests.fuzz.strict import ALPHABET, segment
 from tests.kit.tokens import b64, compact
 
 _INSIDE: Final = (
@@ -43,6 +44,20 @@ def bit(draft: Draft, rng: random.Random) -> None:
         draft.token = draft.token[:place] + rng.choice((*ALPHABET, ".")) + draft.token[place + 1 :]
 
 
+def signature(draft: Draft, rng: random.Random) -> None:
+    """Values that a careless verifier takes, by form a signature each; or the right one with a bit changed (J-16)."""
+    body, _, last = draft.issued.rpartition(".")
+    data = segment(last)
+    r, s = data[:32], data[32:]
+    number = int.from_bytes(s, "little")
+    nought, one = bytes(32), (1).to_bytes(32, "little")
+    flipped = int.from_bytes(data, "little") ^ 1 << rng.randrange(512)
+    beyond = (number + ORDER).to_bytes(32, "little")
+    values = (r + nought, r + one, nought * 2, one + nought, one + s, s + r, b"\xff" * 64, r + b"\xff" * 32)
+    value = rng.choice((*values, r + beyond, r + beyond, flipped.to_bytes(64, "little")))
+    draft.token = f"{body}.{b64(value)}"
+
+
 def segments(draft: Draft, rng: random.Random) -> None:
     """Another number of segments, empty ones, another order."""
     parts = draft.token.split(".")
@@ -71,4 +86,4 @@ def sized(draft: Draft, rng: random.Random) -> None:
             return
 
 
-MUTATIONS: Final = (spare_bits, spare_bits, inside, bit, bit, segments, whole, sized)
+MUTATIONS: Final = (spare_bits, spare_bits, inside, bit, bit, signature, signature, segments, whole, sized)

@@ -80,8 +80,13 @@ class Principal:
     def __post_init__(self) -> None:
         held = self.claims.scope
         if self.resources is not None:
-            held = tuple(text for text in held if (scope := Scope.parse(text)) and scope.resource in self.resources)
+            held = tuple(text for text in held if self._counts(Scope.parse(text), self.resources))
         object.__setattr__(self, "grant", Grant(held))
+
+    @staticmethod
+    def _counts(scope: Scope | None, resources: frozenset[str]) -> bool:
+        """Whether a scope lies under the ceiling. The broker's own families are no scopes of an API (J-30)."""
+        return scope is not None and scope.resource in resources and not scope.reserved
 
     @property
     def agent_id(self) -> str:

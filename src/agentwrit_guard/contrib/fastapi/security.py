@@ -4,16 +4,20 @@
 
 import functools
 import json
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 from fastapi import Security
+from fastapi.dependencies.models import Dependant
 from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.openapi.models import SecurityBase as SecurityModel
+from fastapi.routing import iter_route_contexts
 from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 from starlette.websockets import WebSocket
 
 from agentwrit_guard import asgiscope
@@ -22,6 +26,8 @@ from agentwrit_guard.core.claims import Principal
 from agentwrit_guard.core.decisions import Denied
 from agentwrit_guard.core.engine import ANY_AGENT
 from agentwrit_guard.core.requirements import Requirement, all_of, identifier_text
+from agentwrit_guard.core.scopes import Scope
+from agentwrit_guard.errors import ConfigurationError
 from agentwrit_guard.guard import Guard
 from agentwrit_guard.perimeter import Perimeter
 
@@ -37,8 +43,9 @@ class AgentRefused(HTTPException):
 class AgentSecurity(SecurityBase):
     """A dependency that gives the `Principal`: `Security(agent_security, scopes=["read:data:{xid}"])`.
 
-    Scopes are all required, on a handler, a router or the app. Without `guard` it asks that of the innermost
-    middleware. The instance is the key for `app.dependency_overrides`.
+    Scopes are all required, on a handler, a router or the app. FastAPI shows them to nobody before the first request
+    to their route, which is a 500 if one is malformed: `AgentSecurity.check(app)` finds it at start-up. Without
+    `guard` it asks that of the innermost middleware. The instance is the key for `app.dependency_overrides`.
     """
 
     def __init__(self, guard: Guard | None = None) -> None:
@@ -54,12 +61,32 @@ class AgentSecurity(SecurityBase):
             raise refused(conn, decision)
         return decision.principal
 
+    @staticmethod
+    def check(app: object) -> None:
+        """Look at the scopes of every route of an app, its routers and its mounted apps, when all of them are there.
+
+        ConfigurationError for a scope that cannot be meant, as the decorators raise it, with the path of its route.
+        """
+        routes = _routes(app)
+        if routes is None:
+            raise ConfigurationError(f"check wants a FastAPI app, got {type(app).__name__}")
+        for path, dependant in _dependants(routes, ""):
+            scopes = (*(dependant.parent_oauth_scopes or ()), *(dependant.own_oauth_scopes or ()))
+            try:
+                if isinstance(dependant.call, AgentSecurity):
+                    _requirement(scopes)
+                elif isinstance(dependant.call, OptionalAgentSecurity):
+                    _no_scopes(scopes)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"route {path}: {error}") from None
+
 
 class OptionalAgentSecurity(SecurityBase):
     """A dependency that gives the `Principal`, or None when the request has no AgentWrit credential.
 
     For APIs that serve humans too: none, another scheme, and a bearer that is not of our kind give None; a token of
-    our kind that is not valid is refused.
+    our kind that is not valid is refused. It takes no scopes, because nobody would be refused for them: require them
+    of the agent that it gives, or with a decorator.
     """
 
     def __init__(self, guard: Guard | None = None) -> None:
@@ -68,7 +95,8 @@ class OptionalAgentSecurity(SecurityBase):
         self.scheme_name: str = "AgentWrit"
         self._perimeter = Perimeter(others="pass")
 
-    async def __call__(self, conn: HTTPConnection) -> Principal | None:
+    async def __call__(self, conn: HTTPConnection, security_scopes: SecurityScopes) -> Principal | None:
+        _no_scopes(security_scopes.scopes)
         guard = asgiscope.guard_of(conn.scope, self.guard)
         allowed = asgiscope.allowed_by(conn.scope, guard)
         if allowed is not None and guard.vouches(allowed, ANY_AGENT):
@@ -114,6 +142,33 @@ def _requirement(scopes: tuple[str, ...]) -> Requirement:
     ages = [age for age in declared if age is not None]
     plain = tuple(scope for scope in scopes if not isinstance(scope, Declared))
     return _requirement_of(plain, min(ages) if ages else None)
+
+
+def _no_scopes(scopes: Sequence[str]) -> None:
+    """ConfigurationError for a scope of an agent's. Others come down from dependencies above, and are not for us."""
+    wanted = [scope for scope in scopes if not isinstance(scope, Declared) and Scope.parse(scope) is not None]
+    if wanted:
+        raise ConfigurationError(f"scope {wanted[0]!r} is given to OptionalAgentSecurity, which requires none")
+
+
+def _routes(app: Any) -> Sequence[BaseRoute] | None:
+    """The routes of an app inside its middlewares, None if it has no router that can be looked into."""
+    while app is not None and not hasattr(app, "routes"):
+        app = getattr(app, "app", None)
+    return getattr(app, "routes", None)
+
+
+def _dependants(routes: Sequence[BaseRoute], prefix: str) -> Iterator[tuple[str, Dependant]]:
+    """Every dependency of these routes, however deep, with the path that needs it."""
+    for context in iter_route_contexts(routes):
+        path = prefix + (context.path or "")
+        yield from _dependants(_routes(getattr(context.original_route, "app", None)) or (), path)
+        pending = [getattr(context, "dependant", None)]
+        while pending:
+            dependant = pending.pop()
+            if dependant is not None:
+                pending.extend(dependant.dependencies)
+                yield path, dependant
 
 
 def converted_values(conn: HTTPConnection, requirement: Requirement) -> dict[str, Any]:
