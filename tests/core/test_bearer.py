@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import secrets
 
 import pytest
 from hypothesis import given
@@ -129,6 +131,12 @@ def test_h_15_blanks_do_not_make_a_token_oversized(guard: Guard) -> None:
     assert verdict(guard.decide([b"Bearer  " + of_size(8192).encode() + b"  "])) == "lookup"
 
 
+def test_h_15_blanks_up_to_256_bytes_with_the_scheme_and_no_more(guard: Guard) -> None:
+    largest = of_size(8192).encode()
+    assert verdict(guard.decide([b"Bearer" + b" " * 250 + largest])) == "lookup"
+    assert verdict(guard.decide([b"Bearer" + b" " * 251 + largest])) == REQUEST
+
+
 QUERIES = [
     pytest.param(b"access_token=x", True, id="H-16 plain"),
     pytest.param(b"a=1&access_token=", True, id="H-16 empty"),
@@ -219,6 +227,26 @@ def test_a_request_without_credentials_gets_a_bare_challenge(guard: Guard) -> No
     denied = guard.decide([])
     assert isinstance(denied, Denied)
     assert dict(denied.headers)["www-authenticate"] == 'Bearer realm="agentwrit"'
+
+
+CHALLENGE = r'Bearer realm="my api"(, error="(\w+)", error_description="[^"\\]+"(, scope="([^"\\]+)")?)?'
+
+
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason.status != 503], ids=lambda one: one.code)
+def test_a_challenge_is_one_list_of_quoted_parameters(reason: Reason) -> None:
+    shortfall = Shortfall(("read:a:1", "write:a:1"), ("write:a:1",)) if reason is Reason.INSUFFICIENT_SCOPE else None
+    challenge = dict(refuse(reason, "my api", shortfall=shortfall).headers)["www-authenticate"]
+    match = re.fullmatch(CHALLENGE, challenge)
+    assert match is not None, challenge
+    assert (match.group(2), match.group(4)) == (reason.error, "read:a:1 write:a:1" if shortfall else None)
+
+
+@pytest.mark.parametrize("reason", list(Reason), ids=lambda reason: reason.code)
+def test_a_refusal_is_the_guards_own_and_without_detail_unless_said_otherwise(reason: Reason) -> None:
+    # A realm that no run before had: answers without detail are kept.
+    denied = refuse(reason, secrets.token_hex(8))
+    assert (denied.reason, denied.status, denied.source) == (reason, reason.status, "guard")
+    assert (denied.required, denied.missing, denied.detail) == ((), (), {})
 
 
 def test_o_02_reasons_of_one_status_answer_alike() -> None:

@@ -42,6 +42,18 @@ def test_c_01_the_key_is_a_keyed_hash_of_its_own_guard() -> None:
     assert b"secret" not in one(b"secret")
 
 
+def test_c_01_the_key_is_made_of_32_random_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[bytes] = []
+
+    def draw(size: int) -> bytes:
+        drawn.append(b"k" * size if not drawn else b"l" * size)
+        return drawn[-1]
+
+    monkeypatch.setattr("secrets.token_bytes", draw)
+    assert TokenHash("https://a")(b"x") != TokenHash("https://a")(b"x")
+    assert [len(key) for key in drawn] == [32, 32]
+
+
 def test_c_02_settings_cannot_run_into_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("secrets.token_bytes", lambda size: b"k" * size)
     keys = {TokenHash(*settings)(b"t") for settings in (("ab", "c"), ("a", "bc"), ("abc",), ("abc", ""), ("", "abc"))}
@@ -62,10 +74,11 @@ def test_c_07_an_older_confirmation_does_not_replace_a_younger() -> None:
 def test_c_07_a_confirmation_that_began_before_the_rejection_does_not_undo_it() -> None:
     cache = IdentityCache(10, 10)
     cache.reject(b"k", Instant(101, 1001))
-    cache.put(b"k", an_identity(Instant(100, 1000)))
-    assert cache.get(b"k") is None
+    for began in (Instant(100, 1000), Instant(101, 1001)):
+        assert not cache.put(b"k", an_identity(began))
+        assert cache.get(b"k") is None
     assert cache.rejected(b"k", Instant(102, 1002))
-    cache.put(b"k", an_identity(Instant(102, 1002)))
+    assert cache.put(b"k", an_identity(Instant(102, 1002)))
     assert cache.get(b"k") is not None
     assert not cache.rejected(b"k", Instant(103, 1003))
 
@@ -100,6 +113,17 @@ def test_c_11_c_12_both_stores_are_bounded_and_apart() -> None:
     cache.reset()
     assert len(cache) == 0
     assert not cache.rejected(bytes([199]), now)
+
+
+@pytest.mark.parametrize("size, negative_size", [(1, 3), (3, 1)])
+def test_c_11_c_12_each_store_has_its_own_bound(size: int, negative_size: int) -> None:
+    cache = IdentityCache(size, negative_size)
+    now = Instant(100, 1000)
+    for number in range(4):
+        cache.put(bytes([number]), an_identity(now))
+        cache.reject(bytes([100 + number]), now)
+    assert len(cache) == size
+    assert [cache.rejected(bytes([100 + number]), now) for number in range(4)].count(True) == negative_size
 
 
 def test_p2_an_identity_is_good_until_the_ttl_and_not_at_it(
@@ -308,7 +332,8 @@ def test_c_07_an_answer_that_left_before_the_rejection_does_not_undo_it(
 
     stub.answer = answer
     now = Requirement.authenticated(max_age=0)
-    first = threading.Thread(target=asking.check, args=(bearer(GOOD), now))
+    late: list[Allowed | Denied] = []
+    first = threading.Thread(target=lambda: late.append(asking.check(bearer(GOOD), now)))
     first.start()
     assert asked.wait(20)
     clock.move(1)
@@ -316,3 +341,6 @@ def test_c_07_an_answer_that_left_before_the_rejection_does_not_undo_it(
     release.set()
     first.join()
     assert verdict(asking.decide(bearer(GOOD))) == TOKEN
+    (denied,) = late
+    assert isinstance(denied, Denied)
+    assert (denied.reason, denied.source) == (Reason.REJECTED_BY_BROKER, "broker")

@@ -62,6 +62,7 @@ MALFORMED = [
         for name in ("task_id", "orch_id", "sid", "chain_hash")
         for value in (None, "", 7, ["x"], LONG, "a\nb")
     ],
+    *[pytest.param(token(delegation_chain=value), id=f"D-03 chain {value!a}") for value in ([], None, {}, "x", [None])],
 ]  # fmt: skip
 
 
@@ -81,6 +82,7 @@ TIMES = [
     pytest.param({"exp": NOW + 3601}, Reason.LIFETIME_EXCEEDED, id="J-21 a second longer"),
     pytest.param({"exp": NOW + 86_400}, Reason.LIFETIME_EXCEEDED, id="J-21 a day"),
     pytest.param({"exp": 2**53 - 1}, Reason.LIFETIME_EXCEEDED, id="J-21 the end of time"),
+    pytest.param({"iat": WALL + 10, "exp": WALL + 11}, None, id="J-21 the shortest lifetime"),
     pytest.param({"iat": WALL + 10, "exp": WALL + 10}, Reason.EXPIRED, id="J-21 no life at all"),
     pytest.param({"iat": WALL + 10, "exp": WALL + 9}, Reason.EXPIRED, id="J-21 ends before it begins"),
     pytest.param({"nbf": WALL + 5}, None, id="J-22 5 s ahead"),
@@ -192,6 +194,15 @@ def test_j_28_the_exact_form_of_an_agent(sub: str, domain: str | None) -> None:
     assert principal_kind(sub) == ("agent" if domain else None)
 
 
+def test_j_24_j_28_the_longest_text_is_read() -> None:
+    longest = f"{NAMES}/{'o' * (2048 - len(NAMES) - 5)}/t/i"
+    assert (len(longest), agent_domain(longest)) == (2048, "agentwrit.local")
+    for text in (longest, "x" * 2048, "é" * 1024):
+        parsed = parse_claims(claims(sub=text, jti=text, task_id=text))
+        assert parsed is not None
+        assert (parsed.sub, parsed.jti, parsed.task_id) == (text, text, text)
+
+
 @pytest.mark.parametrize("cnf", [{"jkt": "x"}, {}, None, "x", {"x5t#S256": "x"}], ids=str)
 def test_j_31_a_bound_token_is_no_bearer_token(guard: Guard, cnf: object) -> None:
     decision = guard.decide(bearer(token(cnf=cnf)))
@@ -213,6 +224,15 @@ def test_j_27_the_largest_scope_list_is_read(asking: Guard) -> None:
     allowed = asking.check(bearer(token(scope=held)), all_of("r:a:254", "r:b:" + "x" * 508))
     assert isinstance(allowed, Allowed)
     assert allowed.principal.scopes == tuple(held)
+
+
+@pytest.mark.parametrize("count, read", [(1, True), (256, True), (257, False), (0, False)])
+def test_j_27_the_scopes_of_a_record_are_as_many_as_a_tokens_and_never_none(count: int, read: bool) -> None:
+    held = tuple(f"r:a:{number}" for number in range(count))
+    parsed = parse_claims(delegated(record(scope=held)))
+    assert (parsed is not None) is read
+    if parsed is not None:
+        assert parsed.delegation_chain[0].scope == held
 
 
 def test_j_29_a_delegated_admin_token_without_task_is_no_crash(make: GuardMaker, stub: StubBroker) -> None:
@@ -294,9 +314,9 @@ def test_a_principal_can_only_what_it_holds(scopes: tuple[str, ...], held: bool)
 
 
 def test_naming_no_scope_is_a_mistake_in_the_program() -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"^name at least one scope$"):
         a_principal("read:a:1").can()
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"^name at least one scope$"):
         a_principal("read:a:1").require()
 
 

@@ -17,7 +17,7 @@ from tests.core.conftest import GuardMaker
 from tests.core.kit import NONE, REQUEST, SCOPE, TOKEN, UNAVAILABLE, bearer, verdict
 from tests.kit.clock import MovableClock
 from tests.kit.stub import Answer, StubBroker, invalid, json_answer, valid
-from tests.kit.tokens import NOW, REMOVED, claims, delegated, header, record, token
+from tests.kit.tokens import AGENT, NOW, REMOVED, claims, delegated, header, record, token
 
 GOOD = token()
 
@@ -225,6 +225,92 @@ def test_judge_looks_at_requirement_and_exp(asking: Guard, clock: MovableClock) 
     assert verdict(asking.judge(allowed, Requirement.authenticated())) == TOKEN
 
 
+REFUSED_ROUTES = [
+    pytest.param({}, GOOD, all_of("write:customers:1"), Reason.INSUFFICIENT_SCOPE, {}, id="scope"),
+    pytest.param({}, GOOD, all_of("read:customers:{id}"), Reason.UNUSABLE_IDENTIFIER,
+                 {"template": "read:customers:{id}", "value": "a b" * 21 + "a"}, id="identifier"),
+    pytest.param({}, token(delegated(record())), Requirement.authenticated(delegated=False), Reason.DELEGATION_RULE,
+                 {"depth": "1"}, id="delegation"),
+    pytest.param({"resources": ["customers"]}, GOOD, all_of("read:orders:1"), Reason.OUTSIDE_RESOURCES, {},
+                 id="a route outside the ceiling"),
+    pytest.param({"resources": ["orders"]}, GOOD, None, Reason.OUTSIDE_RESOURCES, {}, id="nothing inside the ceiling"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("settings, text, requirement, reason, detail", REFUSED_ROUTES)
+def test_a_refused_agent_is_told_by_which_realm_and_the_log_who_said_so(
+    make: GuardMaker, stub: StubBroker, settings: dict[str, Any], text: str, requirement: Requirement | None,
+    reason: Reason, detail: dict[str, str],
+) -> None:  # fmt: skip
+    guard = make(stub.url, realm="my api", **settings)
+    for source in ("broker", "cache"):
+        denied = guard.check(bearer(text), requirement, {"id": "a b" * 30})
+        assert isinstance(denied, Denied)
+        assert (denied.reason, denied.source, denied.detail) == (reason, source, detail)
+        assert dict(denied.headers)["www-authenticate"].startswith('Bearer realm="my api", error="insufficient_scope"')
+    assert stub.calls == 1
+
+
+def test_a_refusal_says_whether_the_guard_the_broker_or_the_cache_refused(
+    make: GuardMaker, stub: StubBroker, clock: MovableClock
+) -> None:
+    guard = make(stub.url, realm="my api", cache_ttl=5)
+
+    def refused(text: str) -> tuple[Reason, str]:
+        denied = guard.check(bearer(text))
+        assert isinstance(denied, Denied)
+        assert dict(denied.headers)["www-authenticate"].startswith('Bearer realm="my api", error="invalid_token"')
+        return denied.reason, denied.source
+
+    def slowly(body: bytes) -> Answer:
+        clock.move(2)
+        return valid(body)
+
+    assert refused(token(exp=NOW)) == (Reason.EXPIRED, "guard")
+    assert refused("x") == (Reason.MALFORMED_TOKEN, "guard")
+    stub.answer = slowly
+    assert refused(token(exp=NOW + 3)) == (Reason.EXPIRED, "broker")
+    stub.answer = valid
+    assert verdict(guard.check(bearer(token(exp=NOW + 30)))) == "allowed"
+    clock.move(27)
+    assert refused(token(exp=NOW + 30)) == (Reason.EXPIRED, "cache")
+    stub.answer = invalid
+    assert [refused(GOOD), refused(GOOD)] == [(Reason.REJECTED_BY_BROKER, said) for said in ("broker", "cache")]
+
+
+def test_what_somebody_should_know_is_said_in_words(
+    asking: Guard, stub: StubBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    stub.answer = confirmed(**delegated(record(AGENT), region="eu"))
+    assert verdict(asking.check(bearer(token(delegated(record(AGENT)))))) == "allowed"
+    assert [(entry.event, entry.getMessage()) for entry in caplog.records if hasattr(entry, "event")] == [
+        ("chain_loop", "chain_loop: an agent stands twice in a delegation chain; chain_loops='deny' refuses it"),
+        ("unknown_field", "unknown_field: the broker's claims have a field that this version does not know"),
+    ]
+
+
+@pytest.mark.parametrize("ttl, max_age, wall, monotonic, calls", [
+    pytest.param(0.5, None, 0.25, 0.25, 1, id="a ttl below a second is one"),
+    pytest.param(5, 0.5, 0.25, 0.25, 1, id="and so is a max_age"),
+    pytest.param(5, None, 0, -1, 1, id="of a call that began later"),
+    pytest.param(5, 0, 0, -1, 2, id="of a call that began later, but max_age=0 asks for itself"),
+    pytest.param(5, None, 5, 0, 2, id="the wall clock alone has gone on"),
+    pytest.param(5, None, -1, 0, 2, id="the wall clock alone has gone back"),
+])  # fmt: skip
+def test_c_09_when_an_answer_that_came_meanwhile_is_young_enough(
+    make: GuardMaker, stub: StubBroker, clock: MovableClock,
+    ttl: float, max_age: float | None, wall: float, monotonic: float, calls: int,
+) -> None:  # fmt: skip
+    guard = make(stub.url, cache_ttl=ttl)
+    lookup = guard.decide(bearer(GOOD), Requirement.authenticated(max_age=max_age))
+    assert isinstance(lookup, Lookup)
+    assert verdict(guard.check(bearer(GOOD))) == "allowed"
+    clock.wall += wall
+    clock.monotonic += monotonic
+    assert verdict(guard.settle(lookup)) == "allowed"
+    assert stub.calls == calls
+
+
 def test_a_lookup_that_waited_uses_the_answer_that_came_meanwhile(asking: Guard, stub: StubBroker) -> None:
     lookup, other = asking.decide(bearer(GOOD)), asking.decide(bearer(GOOD))
     assert isinstance(lookup, Lookup)
@@ -266,6 +352,7 @@ def test_p9_no_object_shows_the_token(asking: Guard, stub: StubBroker) -> None:
         repr(Token(GOOD)), str(Token(GOOD)), f"{Token(GOOD)}", repr(lookup), repr(denied), repr(asking),
         repr(asking.check(bearer(GOOD))), repr(BrokerRequest.post("/x", {"token": GOOD}, bearer=GOOD)),
     ]  # fmt: skip
+    assert shown[0] == "Token(redacted)"
     for part in GOOD.split("."):
         assert not any(part in text for text in shown)
 
@@ -275,7 +362,7 @@ def test_p9_a_token_is_not_copied_out() -> None:
     import pickle
 
     for leak in (pickle.dumps, copy.copy, copy.deepcopy):
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match=r"^a token is not pickled$"):
             leak(Token(GOOD))
 
 
@@ -313,6 +400,9 @@ def test_h_05_every_spelling_of_the_header_finds_the_same_identity(
     assert verdict(asking.check(bearer(GOOD))) == "allowed"
     assert verdict(asking.decide([spelling.format(GOOD).encode()])) == "allowed"
     assert verdict(asking.decide([spelling.format(GOOD).encode()], all_of("write:x:1"))) == SCOPE
+    template = all_of("read:customers:{id}")
+    assert verdict(asking.decide([spelling.format(GOOD).encode()], template, {"id": "7291"})) == "allowed"
+    assert verdict(asking.decide([spelling.format(GOOD).encode()], template, {"id": "7292"})) == SCOPE
     assert stub.calls == 1
 
 

@@ -66,9 +66,35 @@ def test_s_a_wrong_requirement_is_a_start_up_error(declare: Any, text: Any) -> N
         declare("read:data:1", text)
 
 
+SAID: list[tuple[Any, str]] = [
+    (7, "is not a string; give each scope as an argument of its own"),
+    ("", "is empty, or has blanks or characters outside printable ASCII"),
+    ("read:data:a b", "is empty, or has blanks or characters outside printable ASCII"),
+    ("read:data", "is not action:resource:identifier"),
+    ("*:data:1", "has a wildcard outside the identifier; scopes have no such wildcard"),
+    ("read:*:1", "has a wildcard outside the identifier; scopes have no such wildcard"),
+    ("admin:revoke:1", "is of the broker's own family admin:, which no API may require"),
+    ("app:agents:{id}", "is of the broker's own family app:, which no API may require"),
+    *[(text, "has a variable outside the identifier")
+      for text in ("{a}:data:1", "read:{a}:1", "r{:data:1", "read:d}:1", "r}:data:{id}")],
+    *[(text, "has more than one variable") for text in ("read:data:{a}{b}", "read:data:{a}-{b}-{c}")],
+    *[(text, "has a brace that is not part of a {variable}") for text in ("read:data:{id", "read:data:id}")],
+    *[(text, "has a variable that is not a plain {name}")
+      for text in ("read:data:{}", "read:data:{1d}", "read:data:{id!r}", "read:data:{{id}", "read:data:{id}}")],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text, why", SAID)
+def test_a_wrong_scope_is_named_with_what_is_wrong_with_it(text: Any, why: str) -> None:
+    for declare in (all_of, any_of):
+        with pytest.raises(ConfigurationError) as caught:
+            declare("read:data:1", text)
+        assert str(caught.value) == f"required scope {text!r} {why}"
+
+
 def test_s_01_no_scope_at_all_is_a_start_up_error() -> None:
     for declare in (all_of, any_of):
-        with pytest.raises(ConfigurationError, match="authenticated"):
+        with pytest.raises(ConfigurationError, match=r"^a requirement needs at least one scope; use authenticated\(\)"):
             declare()
 
 
@@ -80,7 +106,9 @@ def test_s_01_an_empty_requirement_never_stands_for_any_agent(asking: Guard, emp
 
 @pytest.mark.parametrize("arguments", [("any", ()), ("any",), ("either", ()), ("", ()), (None, ())], ids=repr)
 def test_s_01_a_requirement_made_by_hand_is_checked_too(arguments: tuple[Any, ...]) -> None:
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(
+        ConfigurationError, match=r"^declare .* all_of\(\), any_of\(\) or Requirement\.authenticated\(\)$"
+    ):
         Requirement(*arguments)
 
 
@@ -113,7 +141,7 @@ def test_rules_belong_to_the_outermost_requirement() -> None:
         all_of("read:a:1", delegated=False),
         Requirement.authenticated(),
     ):
-        with pytest.raises(ConfigurationError, match="nested"):
+        with pytest.raises(ConfigurationError, match=r"^a nested requirement has scopes only; .* outer one$"):
             any_of("read:b:1", nested)
 
 
@@ -217,6 +245,7 @@ def test_s_10_no_charset_lets_these_in(value: object) -> None:
 def test_s_09_s_10_a_charset_is_for_the_whole_value(charset: str, value: str, binds: bool) -> None:
     requirement = all_of("read:data:{id}", charset=charset)
     assert (requirement.missing(STAR, {"id": value}) is None) is binds
+    assert (any_of("read:data:{id}", charset=charset).missing(STAR, {"id": value}) is None) is binds
     if binds:
         assert requirement.missing(Grant([f"read:data:{value}"]), {"id": value}) is None
         assert requirement.missing(Grant(["read:data:other"]), {"id": value}) is not None
@@ -262,6 +291,18 @@ def test_s_15_combinations(requirement: Requirement, held: list[str], satisfied:
     if isinstance(shortfall, Shortfall):
         assert set(shortfall.required) == set(requirement.scopes)
         assert set(shortfall.missing) == {scope for scope in shortfall.required if not Grant(held).covers(scope)}
+
+
+def test_s_15_nested_templates_take_their_values_from_the_same_route() -> None:
+    requirement = all_of("read:a:{x}", any_of("read:b:{y}", "read:c:{x}"))
+    bound = ("read:a:1", "read:b:2", "read:c:1")
+    assert requirement.missing(Grant([]), {"x": "1", "y": "2"}) == Shortfall(bound, bound)
+    assert requirement.missing(Grant(["read:a:1", "read:c:1"]), {"x": "1", "y": "2"}) is None
+
+
+@pytest.mark.parametrize("value, shown", [("a b", "a b"), (RouteValue("01", 1), "01"), (None, "")])
+def test_an_unusable_value_is_told_with_its_template(value: object, shown: str) -> None:
+    assert all_of("read:data:{id}").missing(STAR, {"id": value}) == Unbound("read:data:{id}", shown)
 
 
 def test_s_15_256_scopes_are_required_of_256() -> None:
