@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
+from contextlib import aclosing
 
 from agentwrit_guard import asgiscope
 from agentwrit_guard.asgiscope import ASGIApp, Message, Receive, Scope, Send
@@ -13,6 +14,7 @@ from agentwrit_guard.core.engine import Lookup
 from agentwrit_guard.core.requirements import Shortfall
 from agentwrit_guard.errors import ConfigurationError, ScopeRequired
 from agentwrit_guard.guard import Guard
+from agentwrit_guard.inbox import Inbox
 from agentwrit_guard.perimeter import Others, Perimeter, overrides_method
 
 __all__ = ["GuardMiddleware"]
@@ -47,12 +49,16 @@ class GuardMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
-            decision = await self._decide(scope)
+            decision, asked = await self._decide(scope)
             if isinstance(decision, Denied):
                 await asgiscope.refuse(decision, scope, receive, send)
             else:
                 asgiscope.enter(scope, self.guard, decision)
-                await self._pass(scope, receive, send)
+                # To receive is to ask for the body where the client waits to be asked; only the app may want that.
+                if asked and not asgiscope.has_header(scope, b"expect"):
+                    await self._pass_unless_left(scope, receive, send)
+                else:
+                    await self._pass(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._live(scope, receive, send)
         else:
@@ -70,10 +76,11 @@ class GuardMiddleware:
         finally:
             await self.guard.aclose()
 
-    async def _decide(self, scope: Scope) -> Allowed | Denied | None:
+    async def _decide(self, scope: Scope) -> tuple[Allowed | Denied | None, bool]:
+        """What was decided, and whether the broker was asked: that takes long enough for a client to leave."""
         method = asgiscope.method(scope)
         if not self._judges(method, scope):
-            return None
+            return None, False
         if (
             method == "OPTIONS"
             and self._perimeter.allows_preflight(
@@ -83,15 +90,16 @@ class GuardMiddleware:
             )
             and not _overridden(scope)
         ):
-            return None
+            return None, False
         authorization = asgiscope.authorization(scope)
         decision = self.guard.decide(authorization, query=scope.get("query_string", b""))
+        asked = isinstance(decision, Lookup)
         if isinstance(decision, Lookup):
             decision = await self.guard.asettle(decision)
         elif isinstance(decision, Denied) and self._perimeter.passes(authorization):
-            return None
+            return None, False
         asgiscope.record(scope, self.guard, decision, phase="middleware", front="asgi")
-        return decision
+        return decision, asked
 
     def _judges(self, method: str, scope: Scope) -> bool:
         """Whether the path needs a decision as the router will read it, or as it would with a root path of its own."""
@@ -102,6 +110,12 @@ class GuardMiddleware:
             return True
         readings.append(asgiscope.route_path(scope))
         return _overridden(scope) and any(map(self._perimeter.judges_overridden, readings))
+
+    async def _pass_unless_left(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the app, unless its client has gone meanwhile: then nothing runs and nothing is sent (threats R-22)."""
+        async with aclosing(Inbox(receive)) as inbox:
+            if not await inbox.abandoned():
+                await self._pass(scope, inbox.receive, send)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the app. What a decorator or dependency refuses is answered from here, so that no error handler of

@@ -7,6 +7,7 @@ forwarded   as plain, further in than a middleware that believes X-Forwarded-Pre
 whole       the guard, then an ASGI app that knows nothing of prefixes: /customers/..., any agent
 
 GET /me, /public/...   as in `apps`, but what ran is the handler's name
+WS  /ws                as in `apps`, on ASGI servers
 GET /boom              read:customers:7291, then an error that shows all that the guard left in the request
 """
 
@@ -19,7 +20,7 @@ from flask import request as flask_request
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, WebSocketRoute
 from werkzeug.debug import DebuggedApplication
 from werkzeug.exceptions import NotFound
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
@@ -47,13 +48,18 @@ def trial_asgi() -> Any:
     async def public(request: Request) -> JSONResponse:
         return JSONResponse(ran("public", None))
 
+    async def websocket(websocket: Any) -> None:
+        ran("websocket", guard_starlette.current_agent(websocket))
+        await websocket.accept()
+        await websocket.close()
+
     @guard_starlette.requires_scope(SEVEN)
     async def boom(request: Request) -> JSONResponse:
         raise RuntimeError(repr({key: value for key, value in request.scope.items() if "agentwrit" in key}))
 
     def api() -> Starlette:
         routes = [Route("/me", me, methods=POST_TOO), Route("/public/{rest:path}", public), Route("/boom", boom)]
-        return Starlette(debug=True, routes=routes)
+        return Starlette(debug=True, routes=[*routes, WebSocketRoute("/ws", websocket)])
 
     def guarded() -> Starlette:
         app = api()
