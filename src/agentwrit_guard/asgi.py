@@ -10,12 +10,14 @@ from agentwrit_guard import asgiscope
 from agentwrit_guard.asgiscope import ASGIApp, Message, Receive, Scope, Send
 from agentwrit_guard.core.bearer import refuse
 from agentwrit_guard.core.decisions import Allowed, Denied, Reason
-from agentwrit_guard.core.engine import Lookup
+from agentwrit_guard.core.lookup import Lookup
 from agentwrit_guard.core.requirements import Shortfall
 from agentwrit_guard.errors import ConfigurationError, ScopeRequired
 from agentwrit_guard.guard import Guard
 from agentwrit_guard.inbox import Inbox
+from agentwrit_guard.lasting import Lasting
 from agentwrit_guard.perimeter import Others, Perimeter, overrides_method
+from agentwrit_guard.vigil import Rounds
 
 __all__ = ["GuardMiddleware"]
 
@@ -26,7 +28,8 @@ class GuardMiddleware:
     The options are `Perimeter`'s: `public` paths need no agent, `protect` narrows the guard to parts of the app,
     `others="pass"` leaves requests without an AgentWrit credential to the app's own authentication, and
     `allow_preflight=True` lets CORS preflights by. The app finds its agent in `request.state.agent`, or with
-    `current_agent` of its framework. Lifespan passes through and closes the guard's connections at the end.
+    `current_agent` of its framework. Websockets and streamed answers end with their agent's token, and are validated
+    again every `recheck_interval` seconds. Lifespan passes through and closes the guard's connections at the end.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class GuardMiddleware:
         self.guard = guard
         self._perimeter = Perimeter(public, protect, others, allow_preflight)
         self._roots = _root_paths(app)
+        self._rounds = Rounds()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
@@ -55,10 +59,9 @@ class GuardMiddleware:
             else:
                 asgiscope.enter(scope, self.guard, decision)
                 # To receive is to ask for the body where the client waits to be asked; only the app may want that.
-                if asked and not asgiscope.has_header(scope, b"expect"):
-                    await self._pass_unless_left(scope, receive, send)
-                else:
-                    await self._pass(scope, receive, send)
+                looks = asked and not asgiscope.has_header(scope, b"expect")
+                serve = self._serve_unless_left if looks else self._serve
+                await serve(scope, receive, send, decision)
         elif scope["type"] == "lifespan":
             await self._live(scope, receive, send)
         else:
@@ -111,11 +114,18 @@ class GuardMiddleware:
         readings.append(asgiscope.route_path(scope))
         return _overridden(scope) and any(map(self._perimeter.judges_overridden, readings))
 
-    async def _pass_unless_left(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve_unless_left(self, scope: Scope, receive: Receive, send: Send, allowed: Allowed | None) -> None:
         """Run the app, unless its client has gone meanwhile: then nothing runs and nothing is sent (threats R-22)."""
         async with aclosing(Inbox(receive)) as inbox:
             if not await inbox.abandoned():
-                await self._pass(scope, inbox.receive, send)
+                await self._serve(scope, inbox.receive, send, allowed)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, allowed: Allowed | None) -> None:
+        """Run the app, for as long as its agent may stay (threats R-18)."""
+        if allowed is None:
+            await self._pass(scope, receive, send)
+        else:
+            await Lasting(scope, receive, send, self.guard, allowed, self._rounds).run(self._pass)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the app. What a decorator or dependency refuses is answered from here, so that no error handler of

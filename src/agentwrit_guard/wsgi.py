@@ -10,11 +10,12 @@ from typing import Any
 from agentwrit_guard import environ as wsgienviron
 from agentwrit_guard.core.bearer import refuse
 from agentwrit_guard.core.decisions import Allowed, Denied, Reason
-from agentwrit_guard.core.engine import Lookup
+from agentwrit_guard.core.lookup import Lookup
 from agentwrit_guard.core.requirements import Shortfall
 from agentwrit_guard.environ import Environ, StartResponse, WSGIApp
 from agentwrit_guard.errors import ConfigurationError, ScopeRequired
 from agentwrit_guard.guard import Guard
+from agentwrit_guard.lastingbody import LastingBody
 from agentwrit_guard.perimeter import Others, Perimeter, overrides_method
 
 __all__ = ["GuardMiddleware"]
@@ -48,7 +49,9 @@ class GuardMiddleware:
         if isinstance(decision, Denied):
             return wsgienviron.refuse(decision, environ, start_response)
         wsgienviron.enter(environ, self.guard, decision)
-        return self._pass(environ, start_response)
+        if decision is None:
+            return self._pass(environ, start_response)
+        return LastingBody(environ, start_response, self.guard, decision).of(self._pass)
 
     def _decide(self, environ: Environ) -> Allowed | Denied | None:
         method = wsgienviron.method(environ)

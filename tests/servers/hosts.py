@@ -31,6 +31,7 @@ COMMANDS: dict[str, Sequence[str]] = {
     "uvicorn-h11": (*_UVICORN, "--http", "h11", "--ws", "websockets-sansio"),
     "uvicorn-httptools": (*_UVICORN, "--http", "httptools"),
     "uvicorn-old-websockets": (*_UVICORN, "--http", "h11", "--ws", "websockets"),
+    "uvicorn-wsproto": (*_UVICORN, "--http", "h11", "--ws", "wsproto"),
     "uvicorn-without-lifespan": (*_UVICORN, "--http", "h11", "--lifespan", "off"),
     "hypercorn": _HYPERCORN,
     "granian": (*_RUN, "granian", "{app}", "{fd}"),
@@ -42,7 +43,13 @@ COMMANDS: dict[str, Sequence[str]] = {
     "werkzeug": (*_RUN, "werkzeug", "{app}", "{fd}"),
     "cheroot": (*_RUN, "cheroot", "{app}", "{fd}"),
 }
-_MODULES = {"fastapi_app": "fastapi_apps", "trial_asgi": "trial_apps", "trial_wsgi": "trial_apps"}
+_MODULES = {
+    "fastapi_app": "fastapi_apps",
+    "lasting_asgi": "lasting_apps",
+    "lasting_wsgi": "lasting_apps",
+    "trial_asgi": "trial_apps",
+    "trial_wsgi": "trial_apps",
+}
 
 
 def module_of(app: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.docs.pages import table
-from tests.servers import elsewhere_rows, header_rows, path_rows, test_lifespan, test_websocket
+from tests.servers import elsewhere_rows, header_rows, path_rows, test_lasting, test_lifespan, test_websocket
 from tests.servers.agents import Mint
 from tests.servers.hosts import Host, Serve
 from tests.servers.rows import DAPHNE, GUNICORN, HTTPTOOLS, SERVERS, TRIALS, outcome
@@ -46,6 +46,9 @@ def test_beyond_headers_and_paths() -> None:
         ["403" if server == DAPHNE else "401" if server in websockets else "-" for server in SERVERS],
         ["yes" if server in lifespan else "no" if server in asgi else "-" for server in SERVERS],
         [{DAPHNE: "Daphne-Root-Path", GUNICORN: "SCRIPT_NAME"}.get(server, "-") for server in SERVERS],
+        [str(test_lasting.CODES.get(server, 1008)) if server in asgi else "-" for server in SERVERS],
+        ["complete" for _ in SERVERS],
+        ["silent" if server in test_lasting.SILENT else "broken off" for server in SERVERS],
     ]
     assert [cells for _, *cells in table(PAGE, "Beyond headers and paths")] == expected
 
