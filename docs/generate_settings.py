@@ -52,11 +52,41 @@ ABOUT: Final[Mapping[str, About]] = {
         0.05,
         60,
     ),
+    "stale_if_error": About(
+        "For how many seconds past `cache_ttl` an identity still counts while the broker cannot be asked. Only where a "
+        "route has no `max_age` of its own, never past `exp`, and such answers carry `X-AgentWrit-Stale`. 0 is never.",
+        0,
+        60,
+    ),
+    "recheck_interval": About(
+        "How often the token of an open websocket or a streamed answer is validated again, in seconds. `exp` and the "
+        "deny list end it in any case. 0 leaves it at those.",
+        0,
+        86_400,
+    ),
     "max_token_lifetime": About(
         "The greatest `exp - iat` of a token, in seconds. A longer-lived one is refused.", 1, 31_536_000
     ),
-    "max_in_flight": About(
-        "How many broker calls one process makes at a time, counted for threads and for each event loop apart.", 1, 1024
+    "max_in_flight": About("How many broker calls one process makes at a time.", 1, 1024),
+    "queue_timeout": About(
+        "For how many seconds a call waits for its turn or for budget, before the answer is a 503. It waits longer, up "
+        "to `timeout`, where the line moves fast enough for its turn to come.",
+        0,
+        60,
+    ),
+    "unknown_token_rate": About(
+        "How many broker calls a second may go to tokens that were never valid here. A call is given back when the "
+        "broker says that the token is valid.",
+        0.01,
+        1_000_000,
+    ),
+    "unknown_token_burst": About("How many of those calls may come at once.", 1, 1_000_000),
+    "breaker_failures": About(
+        "After how many failed validations in a row the broker is left alone for a while (1 to 30 s).", 1, 1_000_000
+    ),
+    "deny_file": About(
+        "A file of what is let in no more, one `level target` a line, in force within a second of each change. See "
+        "`Guard.deny` for the levels. Replace it in one step; one that cannot be used leaves the last one in force."
     ),
     "chain_loops": About(
         "`deny` refuses a token in whose delegation chain an agent stands twice. `allow` logs the event `chain_loop`."

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from agentwrit_guard.clock import Clock
     from agentwrit_guard.core.claims import AgentClaims, DelegationRecord, Principal
     from agentwrit_guard.core.decisions import Allowed, Denied
-    from agentwrit_guard.core.engine import Lookup
+    from agentwrit_guard.core.lookup import Lookup
     from agentwrit_guard.core.requirements import Requirement, all_of, any_of
     from agentwrit_guard.core.scopes import ALL, Scope, scope_is_subset
     from agentwrit_guard.errors import (
@@ -62,7 +62,7 @@ _HOMES = {
     "Denied": "core.decisions",
     "Guard": "guard",
     "HealthStatus": "client",
-    "Lookup": "core.engine",
+    "Lookup": "core.lookup",
     "Principal": "core.claims",
     "ProblemDetail": "errors",
     "ProblemResponseError": "errors",

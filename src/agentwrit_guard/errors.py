@@ -4,6 +4,8 @@
 
     AgentWritError
     ├── ConfigurationError (also ValueError)    a setting or a declared requirement is wrong; raised at start-up
+    ├── ConnectionEnded (also OSError)          a websocket or streamed answer went on after its agent might not
+    ├── DenyListFull                            a deny could not be added; nothing was dropped for it
     ├── ScopeRequired                           Principal.require() found a scope missing; rendered as the 403
     ├── TransportError                          the broker could not be asked, or its answer could not be used
     │   └── BrokerUnavailable                   ... with the kind of fault; a guard answers it with 503
@@ -13,7 +15,8 @@
         ├── AuthorizationError                  403
         └── RateLimitError                      429, with `retry_after`
 
-The names and meanings of all but ConfigurationError, ScopeRequired and BrokerUnavailable are the official SDK's.
+The names and meanings are the official SDK's, but for ConfigurationError, ConnectionEnded, DenyListFull, ScopeRequired
+and BrokerUnavailable.
 Refusing a request is not an exception: decisions are returned, see :mod:`agentwrit_guard.core.decisions`.
 """
 
@@ -27,7 +30,9 @@ __all__ = [
     "AuthorizationError",
     "BrokerUnavailable",
     "ConfigurationError",
+    "ConnectionEnded",
     "CryptoError",
+    "DenyListFull",
     "ProblemDetail",
     "ProblemResponseError",
     "RateLimitError",
@@ -42,6 +47,14 @@ class AgentWritError(Exception):
 
 class ConfigurationError(AgentWritError, ValueError):
     """A setting, or a requirement written in the program, cannot be used. The text names it."""
+
+
+class ConnectionEnded(AgentWritError, OSError):
+    """An app sent on a connection that the guard has ended. To it the client has left: ASGI has OSError for that."""
+
+
+class DenyListFull(AgentWritError):
+    """`Guard.deny` had no room for one more entry. Nothing was added and nothing was dropped."""
 
 
 class ScopeRequired(AgentWritError):
@@ -64,9 +77,9 @@ class BrokerUnavailable(TransportError):
     """No usable answer from the broker, so nothing is known about the token: never a reason for 401.
 
     `fault` is one word of a closed list (connect, timeout, reset, tls, redirect, status, content_type, encoding,
-    too_large, body, mismatch, closed). `status` is the broker's HTTP status if there was one, `retry_after` its
-    Retry-After in seconds if it named one, and `retryable` says that the request never had an answer, so that a
-    call which changes nothing may be sent once more.
+    too_large, body, mismatch, closed; breaker, budget, queue when the guard would not even ask). `status` is the
+    broker's HTTP status if there was one, `retry_after` its Retry-After in seconds if it named one, and `retryable`
+    says that the request never had an answer, so that a call which changes nothing may be sent once more.
     """
 
     def __init__(

@@ -7,17 +7,16 @@ from typing import Any, Final
 
 from agentwrit_guard.clock import Clock
 from agentwrit_guard.core.bearer import token_in_query
-from agentwrit_guard.core.cache import IdentityCache, TokenHash
+from agentwrit_guard.core.cache import Instant
 from agentwrit_guard.core.decisions import Allowed, Denied, Phase, Reason
-from agentwrit_guard.core.engine import ANY_AGENT, Engine, Lookup
+from agentwrit_guard.core.deny import DenyEntry, Level
+from agentwrit_guard.core.engine import ANY_AGENT
+from agentwrit_guard.core.lookup import Lookup
 from agentwrit_guard.core.requirements import Params, Requirement
-from agentwrit_guard.errors import BrokerUnavailable, ConfigurationError
-from agentwrit_guard.link import AsyncLink, Link
-from agentwrit_guard.pins import PinnedKeys
-from agentwrit_guard.records import Hook, Recorder
+from agentwrit_guard.errors import BrokerUnavailable, ConfigurationError, DenyListFull
+from agentwrit_guard.records import Hook
 from agentwrit_guard.settings import Settings
 from agentwrit_guard.standing import Standing
-from agentwrit_guard.transport import LinkOptions
 
 __all__ = ["Clock", "Guard"]
 
@@ -29,7 +28,8 @@ class Guard(Standing):
 
     Every setting may also come from the environment (`Guard.from_env`) or Flask's config; see the settings page.
     `cache_ttl` is how many seconds a revocation at the broker may go unseen (0 to 60, 0 asks every time),
-    `timeout` the whole of one broker call in seconds, `max_token_lifetime` the cap in seconds on `exp - iat` of any
+    `timeout` the whole of one broker call in seconds, `stale_if_error` how many seconds past its TTL an identity still
+    counts while the broker cannot be asked, `max_token_lifetime` the cap in seconds on `exp - iat` of any
     token. `resources` is the local ceiling: scopes of other resources count for nothing here. `pinned_keys` are files
     with the broker's public key: tokens that it has not signed are refused without a call. `on_decision` is called
     with each `DecisionEvent`. ConfigurationError names a setting that cannot be used.
@@ -48,8 +48,15 @@ class Guard(Standing):
         cache_ttl: float = 5.0,
         cache_size: int = 10_000,
         timeout: float = 2.0,
+        stale_if_error: float = 0.0,
+        recheck_interval: float = 30.0,
         max_token_lifetime: int = 3600,
         max_in_flight: int = 32,
+        queue_timeout: float = 0.25,
+        unknown_token_rate: float = 50.0,
+        unknown_token_burst: int = 100,
+        breaker_failures: int = 5,
+        deny_file: str | None = None,
         chain_loops: str = "allow",
         resources: Collection[str] | None = None,
         pinned_keys: Sequence[str] = (),
@@ -71,8 +78,15 @@ class Guard(Standing):
             cache_ttl=cache_ttl,
             cache_size=cache_size,
             timeout=timeout,
+            stale_if_error=stale_if_error,
+            recheck_interval=recheck_interval,
             max_token_lifetime=max_token_lifetime,
             max_in_flight=max_in_flight,
+            queue_timeout=queue_timeout,
+            unknown_token_rate=unknown_token_rate,
+            unknown_token_burst=unknown_token_burst,
+            breaker_failures=breaker_failures,
+            deny_file=deny_file,
             chain_loops=chain_loops,
             resources=resources,
             pinned_keys=pinned_keys,
@@ -101,28 +115,10 @@ class Guard(Standing):
             raise ConfigurationError(f"on_decision must be a function of a DecisionEvent, got {on_decision!r}")
         if clock is not None and not isinstance(clock, Clock):
             raise ConfigurationError(f"clock must be a Clock, got {clock!r}")
-        clock = clock or Clock()
         self.settings = settings
-        options = LinkOptions(
-            settings.broker_url,
-            settings.timeout,
-            settings.max_in_flight,
-            settings.ca_file,
-            settings.client_cert,
-            settings.client_key,
-        )
-        self._link, self._alink = Link(options), AsyncLink(options)
-        policy = settings.policy
-        shown = {
-            name: str(getattr(settings, name))
-            for name in ("max_token_lifetime", "trust_domain", "principal_kinds", "resources")
-        }
-        recorder = Recorder(shown, clock.monotonic, (on_decision,) if on_decision else ())
-        keys = PinnedKeys.load(settings.pinned_keys, settings.pinned_thumbprints) if settings.pinned_keys else None
-        token_hash = TokenHash(settings.broker_url, repr(policy), *(keys.thumbprints if keys else ()))
-        cache = IdentityCache(settings.cache_size, settings.cache_size)
-        engine = Engine(policy, cache, token_hash, keys=keys, notice=recorder.event)
-        super().__init__(engine, cache, recorder, clock)
+        super().__init__(settings, clock or Clock(), (on_decision,) if on_decision else ())
+        self._link, self._alink = self._parts.link, self._parts.alink
+        self._deny_file = self._parts.deny_file
 
     def __repr__(self) -> str:
         return f"Guard({self.settings.broker_url!r})"
@@ -131,10 +127,18 @@ class Guard(Standing):
     def realm(self) -> str:
         return self.settings.realm
 
+    def age(self, allowed: Allowed) -> float:
+        """Seconds since the call that validated an identity began."""
+        return self._clock.wall() - allowed.principal.validated_at
+
+    def monotonic(self) -> float:
+        """The time that the guard counts ages by, in seconds."""
+        return self._clock.monotonic()
+
     @property
     def recording(self) -> bool:
         """Whether decisions are logged or hooked at all; refusals are looked at in any case."""
-        return self._recorder.wanted
+        return self._parts.recorder.wanted
 
     def decide(
         self,
@@ -155,7 +159,7 @@ class Guard(Standing):
             requirement = ANY_AGENT
         elif not isinstance(requirement, Requirement):
             raise ConfigurationError(f"requirement must be a Requirement or None, got {requirement!r}")
-        return self._engine.decide(authorization, requirement, params or _NO_PARAMS, self._clock.now())
+        return self._engine.decide(authorization, requirement, params or _NO_PARAMS, self._now())
 
     def settle(self, lookup: Lookup) -> Allowed | Denied:
         """Ask the broker, or join a call that is asking already, and decide. At most `timeout` seconds."""
@@ -169,7 +173,7 @@ class Guard(Standing):
             )
         except BrokerUnavailable as fault:
             outcome = self._engine.unavailable(fault)
-        return self._conclude(outcome, lookup)
+        return self._engine.conclude(outcome, lookup, self._now())
 
     async def asettle(self, lookup: Lookup) -> Allowed | Denied:
         """As `settle`, without blocking the event loop (asyncio)."""
@@ -183,7 +187,7 @@ class Guard(Standing):
             )
         except BrokerUnavailable as fault:
             outcome = self._engine.unavailable(fault)
-        return self._conclude(outcome, lookup)
+        return self._engine.conclude(outcome, lookup, self._now())
 
     def check(
         self,
@@ -215,21 +219,46 @@ class Guard(Standing):
         It is not for a requirement with a `max_age`, nor when the request has been held up since: by a slow body,
         say, which its sender paces. What was asked for this very request is good for `timeout` seconds at least.
         """
-        age = self._clock.wall() - allowed.principal.validated_at
-        return requirement.max_age is None and 0 <= age < max(self.settings.cache_ttl, self.settings.timeout)
+        age = self.age(allowed)
+        settings = self.settings
+        if allowed.source == "stale":
+            limit = settings.cache_ttl + settings.stale_if_error
+        else:
+            limit = max(settings.cache_ttl, settings.timeout)
+        return requirement.max_age is None and 0 <= age < limit
 
     def judge(self, allowed: Allowed, requirement: Requirement, params: Params | None = None) -> Allowed | Denied:
         """Judge a requirement on an identity that this guard let in a moment ago.
 
         For a requirement with a `max_age` use `check` or `acheck`, which know how old the identity is.
         """
-        return self._engine.judge(allowed, requirement, params or _NO_PARAMS, self._clock.now())
+        return self._engine.judge(allowed, requirement, params or _NO_PARAMS, self._now())
 
     def record(
         self, decision: Allowed | Denied, *, phase: Phase, front: str, method: str, path: str, request_id: str
     ) -> None:
         """Log one decision and tell the hook. Fronts call it once for each decision that they act on."""
-        self._recorder.decision(decision, phase=phase, front=front, method=method, path=path, request_id=request_id)
+        self._parts.recorder.decision(
+            decision, phase=phase, front=front, method=method, path=path, request_id=request_id
+        )
+
+    def deny(self, level: Level, target: str) -> None:
+        """Let nobody in any more whom this names, from the next decision on, in this process and until `undeny`.
+
+        `token` takes a `jti`, `task` a `task_id`, and `agent` or `chain` an agent's id: its own tokens, and every token
+        that came through it at any hop of a delegation. ConfigurationError for anything else. DenyListFull when
+        there are 10,000 entries: nothing is ever dropped for another one. For every process at once use `deny_file`.
+        """
+        entry = DenyEntry.checked(level, target)
+        try:
+            self._parts.denied.add(entry)
+        except DenyListFull as error:
+            self._parts.recorder.event("deny_list_full", str(error))
+            raise
+
+    def undeny(self, level: Level, target: str) -> bool:
+        """Take back what `deny` said; whether it had. What the deny file says is the file's."""
+        return self._parts.denied.remove(DenyEntry.checked(level, target))
 
     def close(self) -> None:
         """Close the sync connections. Use after it opens new ones."""
@@ -240,7 +269,9 @@ class Guard(Standing):
         self._link.close()
         await self._alink.aclose()
 
-    def _conclude(self, outcome: Allowed | Denied, lookup: Lookup) -> Allowed | Denied:
-        if isinstance(outcome, Denied):
-            return outcome
-        return self._engine.judge(outcome, lookup.requirement, lookup.params, self._clock.now())
+    def _now(self) -> Instant:
+        """The time of a decision, with the deny file as it is by then."""
+        now = self._clock.now()
+        if self._deny_file is not None:
+            self._deny_file.look(now.monotonic)
+        return now

@@ -44,6 +44,10 @@ _EXPLANATIONS: Final[Mapping[Reason, str]] = {
     "not the text of the path, or missing from the route; charset= admits other values",
     Reason.DELEGATION_RULE: "token was delegated {depth} times, more than max_depth or delegated= of the route allow",
     Reason.BROKER_UNAVAILABLE: "{message}; tokens not seen before get 503; check broker_url, ca_file and timeout",
+    Reason.DENY_LIST: "a token was refused because its {level} is on this guard's deny list",
+    Reason.BREAKER_OPEN: "{message}; tokens not seen before get 503 meanwhile",
+    Reason.OVER_BUDGET: "{message}; raise unknown_token_rate and unknown_token_burst if these are agents of yours",
+    Reason.BROKER_BUSY: "{message}; raise max_in_flight or queue_timeout if the broker can take it",
     Reason.CLAIMS_MISMATCH: "the broker answered with the claims of another token; check what stands between",
 }
 _AUDIENCE: Final[Mapping[str, str]] = {
@@ -58,7 +62,16 @@ _EVENTS: Final[Mapping[Reason, str]] = {
     Reason.CLAIMS_MISMATCH: "claims_mismatch",
     Reason.LIFETIME_EXCEEDED: "lifetime_exceeded",
     Reason.BROKER_UNAVAILABLE: "broker_unavailable",
+    Reason.BREAKER_OPEN: "broker_unavailable",
+    Reason.OVER_BUDGET: "over_budget",
+    Reason.BROKER_BUSY: "broker_busy",
+    Reason.DENY_LIST: "deny_list",
 }
+
+NOTICES: Final = (
+    "breaker_closed", "breaker_opened", "chain_loop", "deny_file_broken", "deny_list_full", "unknown_field",
+)  # fmt: skip
+"""Events that no refusal stands behind. With those of refusals, `refused` and `hook_failed` they are all there are."""
 
 
 class Recorder:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from agentwrit_guard.brokerurl import broker_url
 from agentwrit_guard.core.bearer import valid_realm
-from agentwrit_guard.core.engine import Policy
+from agentwrit_guard.core.policy import Policy
 from agentwrit_guard.errors import ConfigurationError
 
 PREFIX: Final = "AGENTWRIT_"
@@ -37,8 +37,15 @@ class Settings:
     cache_ttl: float = 5.0
     cache_size: int = 10_000
     timeout: float = 2.0
+    stale_if_error: float = 0.0
+    recheck_interval: float = 30.0
     max_token_lifetime: int = 3600
     max_in_flight: int = 32
+    queue_timeout: float = 0.25
+    unknown_token_rate: float = 50.0
+    unknown_token_burst: int = 100
+    breaker_failures: int = 5
+    deny_file: str | None = None
     chain_loops: str = "allow"
     resources: Collection[str] | None = None
     pinned_keys: Sequence[str] = ()
@@ -52,7 +59,7 @@ class Settings:
     def __post_init__(self) -> None:
         _flag("allow_http", self.allow_http)
         object.__setattr__(self, "broker_url", broker_url(self.broker_url, allow_http=self.allow_http))
-        for name in ("audience", "issuer", "trust_domain", "ca_file", "client_cert", "client_key"):
+        for name in ("audience", "issuer", "trust_domain", "deny_file", "ca_file", "client_cert", "client_key"):
             _text(name, getattr(self, name))
         if self.trust_domain is not None and not _DOMAIN.fullmatch(self.trust_domain):
             raise ConfigurationError(
@@ -60,10 +67,16 @@ class Settings:
             )
         object.__setattr__(self, "principal_kinds", _kinds(self.principal_kinds))
         _number("cache_ttl", self.cache_ttl, low=0, high=60)
+        _number("stale_if_error", self.stale_if_error, low=0, high=60)
+        _number("recheck_interval", self.recheck_interval, low=0, high=86_400)
         _number("timeout", self.timeout, low=0.05, high=60)
         _number("cache_size", self.cache_size, low=1, high=10_000_000, whole=True)
         _number("max_token_lifetime", self.max_token_lifetime, low=1, high=31_536_000, whole=True)
         _number("max_in_flight", self.max_in_flight, low=1, high=1024, whole=True)
+        _number("queue_timeout", self.queue_timeout, low=0, high=60)
+        _number("unknown_token_rate", self.unknown_token_rate, low=0.01, high=1_000_000)
+        _number("unknown_token_burst", self.unknown_token_burst, low=1, high=1_000_000, whole=True)
+        _number("breaker_failures", self.breaker_failures, low=1, high=1_000_000, whole=True)
         if self.chain_loops not in ("allow", "deny"):
             raise ConfigurationError(f"chain_loops must be 'allow' or 'deny', got {self.chain_loops!r}")
         if self.resources is not None:
@@ -94,6 +107,7 @@ class Settings:
             cache_ttl=self.cache_ttl,
             realm=self.realm,
             resources=None if self.resources is None else frozenset(self.resources),
+            stale_if_error=self.stale_if_error,
         )
 
     @classmethod
@@ -151,6 +165,12 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "cache_size": int,
     "max_token_lifetime": int,
     "max_in_flight": int,
+    "stale_if_error": float,
+    "recheck_interval": float,
+    "queue_timeout": float,
+    "unknown_token_rate": float,
+    "unknown_token_burst": int,
+    "breaker_failures": int,
     "allow_http": switch,
     "principal_kinds": listed,
     "resources": listed,

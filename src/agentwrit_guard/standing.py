@@ -13,23 +13,24 @@ from collections.abc import Callable, Iterator, Mapping
 
 from agentwrit_guard import testrun
 from agentwrit_guard.clock import Clock
-from agentwrit_guard.core.cache import IdentityCache
 from agentwrit_guard.core.claims import Principal
 from agentwrit_guard.core.engine import Engine
 from agentwrit_guard.core.standin import StandIn
 from agentwrit_guard.errors import ConfigurationError
-from agentwrit_guard.records import Recorder
+from agentwrit_guard.parts import Parts
+from agentwrit_guard.records import Hook
+from agentwrit_guard.settings import Settings
 
 
 class Standing(abc.ABC):
     """What of a guard a test run exchanges, and a forked child forgets."""
 
-    def __init__(self, engine: Engine, cache: IdentityCache, recorder: Recorder, clock: Clock) -> None:
-        # The one that decides, read at each request: exchanged as a whole, so that nothing asks whether this is a test.
-        self._engine = self._own_engine = engine
-        self._cache = cache
-        self._recorder = recorder
+    def __init__(self, settings: Settings, clock: Clock, hooks: tuple[Hook, ...]) -> None:
         self._clock = clock
+        self._parts = parts = Parts.of(settings, lambda: self._clock.monotonic(), hooks)
+        # The one that decides, read at each request: exchanged as a whole, so that nothing asks whether this is a test.
+        self._engine: Engine = parts.engine
+        self._cache = parts.cache
         self._overrides: dict[object, Principal] = {}
         self._agents: Mapping[str, Principal] | None = None
         _GUARDS.add(self)
@@ -75,16 +76,16 @@ class Standing(abc.ABC):
         self._exchange_engine()
 
     def _run_on(self, clock: Clock) -> None:
-        """Exchange the clock. What was validated by another one is forgotten. The test kit alone calls it."""
+        """Exchange the clock. What was seen by another one is forgotten. The test kit alone calls it."""
         self._clock = clock
-        self._cache.reset()
+        self._parts.reset()
 
     def _exchange_engine(self) -> None:
         everyone = next(reversed(self._overrides.values()), None)
         if everyone is None and self._agents is None:
-            self._engine = self._own_engine
+            self._engine = self._parts.engine
         else:
-            self._engine = StandIn(self._own_engine, everyone, {} if self._agents is None else self._agents)
+            self._engine = StandIn(self._parts.engine, everyone, {} if self._agents is None else self._agents)
 
 
 _GUARDS: weakref.WeakSet[Standing] = weakref.WeakSet()
@@ -110,8 +111,7 @@ testrun.at_end(_end_test_run)
 
 def _after_fork() -> None:
     for guard in list(_GUARDS):
-        guard._cache.reset()
-        guard._recorder.reset()
+        guard._parts.reset()
 
 
 # Absent where there is no fork.

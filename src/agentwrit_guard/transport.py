@@ -13,15 +13,14 @@ import threading
 import time
 import weakref
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import httpcore
 import httpx
 
+from agentwrit_guard.pools import KEEPALIVE, AsyncPools, Pools
 from agentwrit_guard.surplus import Received
 from agentwrit_guard.tls import Tls
-
-KEEPALIVE: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -39,14 +38,10 @@ class LinkOptions:
     def tls(self) -> Tls:
         return Tls(self.base_url.startswith("https:"), self.ca_file, self.client_cert, self.client_key)
 
-    def pool(self, tls: Tls) -> dict[str, Any]:
-        """Arguments of a connection pool."""
-        return {
-            "ssl_context": tls.context(),
-            "max_connections": self.max_in_flight,
-            "max_keepalive_connections": self.max_in_flight,
-            "keepalive_expiry": KEEPALIVE,
-        }
+    @staticmethod
+    def pool(tls: Tls) -> dict[str, Any]:
+        """Arguments of a pool of one connection."""
+        return {"ssl_context": tls.context(), "max_connections": 1, "keepalive_expiry": KEEPALIVE}
 
 
 _clip = threading.local()
@@ -172,7 +167,10 @@ class Transport(httpx.HTTPTransport):
     def __init__(self, options: LinkOptions, tls: Tls) -> None:
         super().__init__(verify=tls.context(), trust_env=False)
         self._backend = _Backend(tls)
-        self._pool = httpcore.ConnectionPool(network_backend=self._backend, **options.pool(tls))
+        self._pool = cast(
+            "httpcore.ConnectionPool",
+            Pools(lambda: httpcore.ConnectionPool(network_backend=self._backend, **options.pool(tls))),
+        )
 
     def close(self) -> None:
         """Close every connection, also under a thread that is reading from it: closing alone would not wake it."""
@@ -183,4 +181,8 @@ class Transport(httpx.HTTPTransport):
 class AsyncTransport(httpx.AsyncHTTPTransport):
     def __init__(self, options: LinkOptions, tls: Tls) -> None:
         super().__init__(verify=tls.context(), trust_env=False)
-        self._pool = httpcore.AsyncConnectionPool(network_backend=_AsyncBackend(tls), **options.pool(tls))
+        backend = _AsyncBackend(tls)
+        self._pool = cast(
+            "httpcore.AsyncConnectionPool",
+            AsyncPools(lambda: httpcore.AsyncConnectionPool(network_backend=backend, **options.pool(tls))),
+        )

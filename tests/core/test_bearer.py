@@ -185,6 +185,7 @@ def test_credentials_that_are_plainly_not_a_bearers(entries: list[bytes], foreig
 
 def reference(value: bytes) -> str:
     """The rules of H in the words of the catalogue, for values that do not begin with a blank."""
+    value = value.rstrip(b" \t")
     scheme, blank, rest = value.partition(b" ")
     if not value:
         return NONE
@@ -195,8 +196,6 @@ def reference(value: bytes) -> str:
         return NONE if legal else REQUEST
     while rest[:1] == b" ":
         rest = rest[1:]
-    while rest[-1:] in (b" ", b"\t"):
-        rest = rest[:-1]
     return "token" if blank and rest and all(0x20 < code < 0x7F for code in rest) else REQUEST
 
 
@@ -206,7 +205,7 @@ def reference(value: bytes) -> str:
         st.lists(st.sampled_from([b"Bearer", b"bearer", b"Basic", b" ", b"\t", b",", b"a.b.c", b"\xa0", b"\n",
         b"\x0b"]))
         .map(b"".join),
-    ).filter(lambda value: value[:1] not in (b" ", b"\t") and not (value[-1:] == b"\t" and b" " not in value))
+    ).filter(lambda value: value[:1] not in (b" ", b"\t"))
 )  # fmt: skip
 def test_h_any_value_is_read_by_the_rules(value: bytes) -> None:
     found = parse_authorization([value])

@@ -78,14 +78,17 @@ def test_c_07_a_confirmation_that_began_before_the_rejection_does_not_undo_it() 
         assert not cache.put(b"k", an_identity(began))
         assert cache.get(b"k") is None
     assert cache.rejected(b"k", Instant(102, 1002))
-    assert cache.put(b"k", an_identity(Instant(102, 1002)))
-    assert cache.get(b"k") is not None
-    assert not cache.rejected(b"k", Instant(103, 1003))
+    # Valid in answer to an earlier call and rejected in answer to a later one: out for good, whichever came in first.
+    cache.put(b"k", an_identity(Instant(102, 1002)))
+    assert cache.get(b"k") is None
+    cache.reject(b"other", Instant(101, 1001))
+    cache.put(b"other", an_identity(Instant(102, 1002)))
+    assert cache.get(b"other") is not None
+    assert not cache.rejected(b"other", Instant(103, 1003))
 
 
 def test_c_10_a_rejection_is_remembered_for_less_than_5_seconds() -> None:
     cache = IdentityCache(10, 10)
-    cache.put(b"k", an_identity(Instant(99, 999)))
     cache.reject(b"k", Instant(100, 1000))
     assert cache.get(b"k") is None
     assert len(cache) == 0
@@ -267,11 +270,13 @@ def test_c_10_negative_entries_live_5_seconds_at_most(asking: Guard, stub: StubB
 
 
 @pytest.mark.parametrize("status", [400, 404, 429, 500, 502, 503, 504, 302])
-def test_c_10_failures_leave_no_trace(asking: Guard, stub: StubBroker, status: int) -> None:
+def test_c_10_failures_leave_no_trace(asking: Guard, stub: StubBroker, clock: MovableClock, status: int) -> None:
     stub.answer = lambda _: json_answer({"valid": False}, status)
     for expected in (1, 2):
         assert verdict(asking.check(bearer(GOOD))) == UNAVAILABLE
         assert stub.calls == expected
+        # A broker that asks to be left alone is, for 30 s at most.
+        clock.move(30)
     stub.answer = valid
     assert verdict(asking.check(bearer(GOOD))) == "allowed"
     stub.answer = lambda _: json_answer({}, status)
@@ -344,3 +349,186 @@ def test_c_07_an_answer_that_left_before_the_rejection_does_not_undo_it(
     (denied,) = late
     assert isinstance(denied, Denied)
     assert (denied.reason, denied.source) == (Reason.REJECTED_BY_BROKER, "broker")
+
+
+ASK_NOW = Requirement.authenticated(max_age=0)
+
+
+def test_c_27_what_was_valid_here_and_then_was_not_stays_refused_until_exp(
+    make: GuardMaker, stub: StubBroker, clock: MovableClock
+) -> None:
+    """The broker loses the revocation at once. Nobody asks it about this token again."""
+    guard = make(stub.url)
+    text = token(exp=NOW + 600)
+    assert verdict(guard.check(bearer(text))) == "allowed"
+    clock.move(5)
+    stub.answer = invalid
+    assert verdict(guard.check(bearer(text))) == TOKEN
+    stub.answer = valid
+    for requirement in (None, ASK_NOW, all_of("read:customers:7291")) * 20:
+        denied = guard.check(bearer(text), requirement)
+        assert (verdict(denied), denied.source) == (TOKEN, "cache")  # type: ignore[union-attr]
+        assert isinstance(denied, Denied)
+        assert denied.reason is Reason.REJECTED_BY_BROKER
+        clock.move(9.8)
+    assert stub.calls == 2
+    # Another token of the same agent is another token.
+    assert verdict(guard.check(bearer(token(exp=NOW + 900)))) == "allowed"
+    clock.wall = NOW + 600
+    denied = guard.check(bearer(text))
+    assert isinstance(denied, Denied)
+    assert denied.reason is Reason.EXPIRED
+    assert stub.calls == 3
+
+
+def test_c_27_c_09_a_wall_clock_that_was_beyond_exp_for_a_moment_raises_nobody(
+    asking: Guard, stub: StubBroker, clock: MovableClock
+) -> None:
+    assert verdict(asking.check(bearer(GOOD))) == "allowed"
+    clock.move(5)
+    stub.answer = invalid
+    assert verdict(asking.check(bearer(GOOD))) == TOKEN
+    stub.answer = valid
+    for step in (3600.0, -3600.0, -100.0, 100.0):
+        clock.wall += step
+        assert verdict(asking.check(bearer(GOOD))) == TOKEN
+        clock.monotonic += 6
+    clock.wall += 6
+    assert verdict(asking.check(bearer(GOOD))) == TOKEN
+    assert stub.calls == 2
+
+
+def test_c_27_a_token_that_was_never_valid_here_is_only_told_so_for_5_seconds(
+    asking: Guard, stub: StubBroker, clock: MovableClock
+) -> None:
+    """As of a broker whose clock is behind. However often it says no, there is no tombstone."""
+    stub.answer = invalid
+    for calls in (1, 2, 3):
+        assert verdict(asking.check(bearer(GOOD), ASK_NOW)) == TOKEN
+        assert stub.calls == calls
+        clock.move(5)
+    stub.answer = valid
+    assert verdict(asking.check(bearer(GOOD))) == "allowed"
+    assert asking._cache.sizes() == (1, 0, 0)
+
+
+def test_c_27_a_forgery_with_the_jti_of_another_harms_nobody(asking: Guard, stub: StubBroker) -> None:
+    forged = token(scope=["write:customers:*"])
+    assert verdict(asking.check(bearer(GOOD))) == "allowed"
+    stub.answer = invalid
+    assert verdict(asking.check(bearer(forged))) == TOKEN
+    assert verdict(asking.check(bearer(GOOD))) == "allowed"
+    assert asking._cache.sizes() == (1, 1, 0)
+
+
+A, B = Instant(100, 1000), Instant(101, 1001)
+
+
+def some_steps(cache: IdentityCache, *steps: tuple[str, Instant]) -> tuple[bool, bool]:
+    """Whether the token is refused a moment after answers in this order, and once negative entries have passed."""
+    for said, started in steps:
+        if said == "yes":
+            cache.put(b"k", an_identity(started))
+        else:
+            cache.reject(b"k", started)
+    soon, later = Instant(102, 1002), Instant(200, 1100)
+    found = cache.rejected(b"k", soon), cache.rejected(b"k", later)
+    assert not (found[0] and cache.get(b"k") is not None)
+    return found
+
+
+@pytest.mark.parametrize("steps, found", [
+    pytest.param([("yes", A), ("no", B)], (True, True), id="valid before"),
+    pytest.param([("no", B), ("yes", A)], (True, True), id="valid before, and its answer came later"),
+    pytest.param([("yes", B), ("no", A)], (True, False), id="rejected by a call from before"),
+    pytest.param([("no", A), ("yes", B)], (False, False), id="valid after"),
+    pytest.param([("yes", A), ("no", A)], (True, False), id="at the same time"),
+    pytest.param([("no", A), ("yes", A)], (True, False), id="at the same time, the other way round"),
+    pytest.param([("no", A), ("no", B)], (True, False), id="never valid"),
+    pytest.param([("yes", A), ("no", B), ("yes", Instant(101.5, 1001.5))], (True, True), id="valid again"),
+    pytest.param([("yes", A), ("no", B), ("no", Instant(101.5, 1001.5))], (True, True), id="rejected twice"),
+    pytest.param([("no", B), ("no", A), ("yes", Instant(100.5, 1000.5))], (True, True), id="no, no from before, yes"),
+    pytest.param([("no", A), ("yes", B), ("no", Instant(101.5, 1001.5))], (True, True), id="valid in between"),
+])  # fmt: skip
+def test_c_27_c_07_of_two_answers_the_call_that_began_later_counts(
+    steps: list[tuple[str, Instant]], found: tuple[bool, bool]
+) -> None:
+    assert some_steps(IdentityCache(10, 10), *steps) == found
+
+
+def test_c_27_a_confirmation_after_the_tombstone_lets_nobody_in(
+    asking: Guard, stub: StubBroker, clock: MovableClock
+) -> None:
+    """A call that began while the token had its tombstone already, because it was decided on before."""
+    release, asked = threading.Event(), threading.Event()
+    found: list[str] = []
+    assert verdict(asking.check(bearer(GOOD))) == "allowed"
+    clock.move(1)
+    lookup = asking.decide(bearer(GOOD), ASK_NOW)
+    stub.answer = invalid
+    assert verdict(asking.check(bearer(GOOD), ASK_NOW)) == TOKEN
+    clock.move(6)
+    stub.answer = valid
+    assert verdict(asking.settle(lookup)) == TOKEN  # type: ignore[arg-type]
+    assert stub.calls == 2
+
+    def answer(body: bytes) -> Answer:
+        asked.set()
+        assert release.wait(20)
+        return valid(body)
+
+    other = token(jti="other")
+    assert verdict(asking.check(bearer(other))) == "allowed"
+    clock.move(1)
+    stub.answer = answer
+    slow = threading.Thread(target=lambda: found.append(verdict(asking.check(bearer(other), ASK_NOW))))
+    slow.start()
+    assert asked.wait(20)
+    clock.move(0.5)
+    stub.answer = invalid
+    assert verdict(asking.check(bearer(other), ASK_NOW)) == TOKEN
+    release.set()
+    slow.join()
+    assert found == [TOKEN]
+    clock.move(6)
+    stub.answer = valid
+    assert verdict(asking.check(bearer(other))) == TOKEN
+
+
+def test_c_27_p6_three_stores_with_room_of_their_own() -> None:
+    cache, now = IdentityCache(3, 2), Instant(100, 1000)
+    for number in range(3):
+        cache.put(bytes([number]), an_identity(now))
+    for number in range(50, 100):
+        cache.put(b"revoked", an_identity(now))
+        cache.put(bytes([number]), an_identity(now))
+        cache.reject(bytes([number]), Instant(101, 1001))
+    assert cache.sizes() == (2, 2, 2)
+    later = Instant(150, 1050)
+    assert [cache.rejected(bytes([number]), later) for number in (97, 98, 99)] == [False, True, True]
+    for number in range(100, 200):
+        cache.reject(bytes([number]), Instant(102, 1002))
+    assert cache.rejected(bytes([98]), later)
+    cache.put(b"more", an_identity(later))
+    cache.put(b"and more", an_identity(later))
+    assert cache.rejected(bytes([98]), later)
+    cache.reset()
+    assert cache.sizes() == (0, 0, 0)
+    assert not cache.rejected(bytes([98]), later)
+
+
+def test_p2_the_bound_holds_for_a_thousand_revocations(make: GuardMaker, stub: StubBroker, clock: MovableClock) -> None:
+    """Each at another moment of the TTL: nobody is let in `cache_ttl` seconds after, however often the token came."""
+    guard = make(stub.url, unknown_token_rate=1_000_000, unknown_token_burst=1_000_000)
+    for number in range(1000):
+        text = token(jti=f"j{number}", iat=int(clock.wall), nbf=int(clock.wall), exp=int(clock.wall) + 300)
+        stub.answer = valid
+        assert verdict(guard.check(bearer(text))) == "allowed"
+        clock.move(number * 0.00499)
+        assert verdict(guard.check(bearer(text))) == "allowed"
+        revoked = clock.monotonic
+        stub.answer = invalid
+        while verdict(guard.check(bearer(text))) == "allowed":
+            clock.move(0.6)
+            assert clock.monotonic - revoked < 5 + 0.6
+        clock.move(7)

@@ -46,6 +46,8 @@ class Fault:
     """What the guard took in is counted."""
     said: tuple[str, ...] = ()
     """Words that the event must hold."""
+    opens: bool = False
+    """The breaker opens at once, and nobody asks again before its time."""
     event: str | None = None
     """Of a pass: the event that goes with it."""
     around: Around = contextlib.nullcontext

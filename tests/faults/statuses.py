@@ -28,7 +28,7 @@ def status(name: str, line: str, *headers: bytes, **more: Any) -> Fault:
 def limited(said: bytes, seconds: int) -> Fault:
     """A 429, and what of its Retry-After is passed on."""
     name = f"B-05 429 with Retry-After {said.decode('latin-1')!a}"
-    return status(name, "429 Too Many Requests", b"Retry-After: " + said, retry_after=seconds)
+    return status(name, "429 Too Many Requests", b"Retry-After: " + said, retry_after=seconds, opens=True)
 
 
 def redirect(code: int, where: str, target: bytes, **more: Any) -> Fault:
@@ -55,8 +55,10 @@ STATUSES: Final = [
     limited(b"\xb2", 2),
     limited(b"Wed, 21 Oct 2015 07:28:00 GMT", 2),
     limited(b"", 2),
-    status("B-05 429 without Retry-After", "429 Too Many Requests", retry_after=2),
-    status("B-05 429 with two Retry-Afters", "429 Slow", b"Retry-After: 1", b"Retry-After: 9", retry_after=2),
+    status("B-05 429 without Retry-After", "429 Too Many Requests", retry_after=2, opens=True),
+    status(
+        "B-05 429 with two Retry-Afters", "429 Slow", b"Retry-After: 1", b"Retry-After: 9", retry_after=2, opens=True
+    ),
     status("B-06 400 for our own body", "400 Bad Request"),
     status("B-06 413 for our own body", "413 Content Too Large"),
     status("B-07 401", "401 Unauthorized", b'WWW-Authenticate: Bearer realm="broker-says"'),

@@ -14,7 +14,7 @@ import pytest
 from agentwrit_guard import Guard
 from agentwrit_guard.core.bearer import _DETAILS
 from agentwrit_guard.core.decisions import DecisionEvent, Phase, Reason
-from agentwrit_guard.records import _EVENTS
+from agentwrit_guard.records import _EVENTS, NOTICES
 from tests.fronts.test_table import CASES, bearer, get
 from tests.kit.clock import MovableClock
 from tests.kit.drivers import Request
@@ -28,11 +28,11 @@ CLOSED: dict[str, set[object]] = {
     "reason": set(REASONS),
     "phase": set(typing.get_args(Phase)),
     "front": {"asgi", "wsgi", "starlette", "fastapi", "flask"},
-    "source": {"guard", "broker", "cache"},
+    "source": {"guard", "broker", "cache", "stale"},
     "status": {200, 400, 401, 403, 503},
     "version": {1},
 }
-EVENTS = {*_EVENTS.values(), "refused", "unknown_field", "hook_failed"}
+EVENTS = {*_EVENTS.values(), *NOTICES, "refused", "hook_failed"}
 ROWS = {case.values[1].id: case.values[1] for case in CASES}
 
 

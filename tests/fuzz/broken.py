@@ -12,12 +12,26 @@ from typing import Any, Final
 import pytest
 
 from agentwrit_guard import exchange
-from agentwrit_guard.core import bearer, chain, claims, engine, jws, requirements, strictjson, wire
+from agentwrit_guard.core import (
+    bearer,
+    chain,
+    claims,
+    engine,
+    inspection,
+    jws,
+    load,
+    requirements,
+    strictjson,
+    validation,
+    wire,
+)
 from agentwrit_guard.core.cache import Identity, IdentityCache
 from agentwrit_guard.core.claims import Principal
 from agentwrit_guard.core.decisions import Allowed, Denied, Reason
 from agentwrit_guard.core.engine import Engine
+from agentwrit_guard.core.inspection import Inspection, Objection
 from agentwrit_guard.core.scopes import Grant, Scope
+from agentwrit_guard.core.validation import Validation
 
 Break = Callable[[pytest.MonkeyPatch], None]
 
@@ -44,38 +58,38 @@ def hostile_identifiers(patch: pytest.MonkeyPatch) -> None:
 
 
 def exp_one_second_late(patch: pytest.MonkeyPatch) -> None:
-    real = Engine._wrong_times
+    real = Inspection._times
 
-    def lax(self: Engine, held: claims.AgentClaims, now: Any) -> Any:
+    def lax(self: Inspection, held: claims.AgentClaims, now: Any) -> Any:
         return real(self, held, now._replace(wall=now.wall - 1))
 
-    patch.setattr(Engine, "_wrong_times", lax)
+    patch.setattr(Inspection, "_times", lax)
 
 
 def exp_not_checked(patch: pytest.MonkeyPatch) -> None:
     def lax(self: Engine, allowed: Allowed, requirement: Any, params: Any, now: Any) -> Any:
         return engine.judge(allowed, requirement, params, self._policy.realm) or allowed
 
-    patch.setattr(Engine, "_wrong_times", lambda self, held, now: None)
+    patch.setattr(Inspection, "_times", lambda self, held, now: None)
     patch.setattr(Engine, "judge", lax)
 
 
 def nbf_leeway(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(engine, "_NBF_LEEWAY", 6)
+    patch.setattr(inspection, "_NBF_LEEWAY", 6)
 
 
 def iat_leeway(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(engine, "_IAT_AHEAD", 59)
+    patch.setattr(inspection, "IAT_AHEAD", 59)
 
 
 def any_audience(patch: pytest.MonkeyPatch) -> None:
-    real = Engine._wrong_party
+    real = Inspection._party
 
-    def lax(self: Engine, held: claims.AgentClaims) -> Any:
+    def lax(self: Inspection, held: claims.AgentClaims) -> Any:
         wrong = real(self, held)
         return None if wrong and wrong[0] is Reason.AUDIENCE_MISMATCH else wrong
 
-    patch.setattr(Engine, "_wrong_party", lax)
+    patch.setattr(Inspection, "_party", lax)
 
 
 def any_chain_hash(patch: pytest.MonkeyPatch) -> None:
@@ -135,7 +149,7 @@ def first_header(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_binding(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(engine, "same_claims", lambda token, reply: True)
+    patch.setattr(validation, "same_claims", lambda token, reply: True)
 
 
 def truthy_valid(patch: pytest.MonkeyPatch) -> None:
@@ -174,7 +188,7 @@ def rejection_kept_as_identity(patch: pytest.MonkeyPatch) -> None:
 
 def fault_kept_as_rejection(patch: pytest.MonkeyPatch) -> None:
     """A broker that is down becomes a 401."""
-    patch.setattr(Engine, "unavailable", lambda self, fault: self.refuse(Reason.REJECTED_BY_BROKER))
+    patch.setattr(Validation, "unavailable", lambda self, fault: self._refuse(Reason.REJECTED_BY_BROKER))
 
 
 def any_hit(patch: pytest.MonkeyPatch) -> None:
@@ -223,18 +237,18 @@ def delegation_rules_ignored(patch: pytest.MonkeyPatch) -> None:
 
 def lifetime_cap(patch: pytest.MonkeyPatch) -> None:
     """One second less than the setting says."""
-    real = Engine._wrong_times
+    real = Inspection._times
 
-    def strict(self: Engine, held: claims.AgentClaims, now: Any) -> Any:
+    def strict(self: Inspection, held: claims.AgentClaims, now: Any) -> Any:
         at_the_cap = held.exp - held.iat == self._policy.max_token_lifetime
-        return (Reason.LIFETIME_EXCEEDED, {}) if at_the_cap else real(self, held, now)
+        return Objection(Reason.LIFETIME_EXCEEDED) if at_the_cap else real(self, held, now)
 
-    patch.setattr(Engine, "_wrong_times", strict)
+    patch.setattr(Inspection, "_times", strict)
 
 
 def any_trust_domain(patch: pytest.MonkeyPatch) -> None:
     real = claims.agent_domain
-    patch.setattr(engine, "agent_domain", lambda sub: real(sub) and "agentwrit.local")
+    patch.setattr(inspection, "agent_domain", lambda sub: real(sub) and "agentwrit.local")
 
 
 def forbidden_as_unauthorised(patch: pytest.MonkeyPatch) -> None:
@@ -259,30 +273,30 @@ def star_holders_refused(patch: pytest.MonkeyPatch) -> None:
 
 
 def long_chains_refused(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(engine, "has_loop", lambda held: len(held.delegation_chain) > 3)
+    patch.setattr(inspection, "has_loop", lambda held: len(held.delegation_chain) > 3)
 
 
 def everybody_asked_for(patch: pytest.MonkeyPatch) -> None:
     """Right decisions, but a call for a token that is wrong by its own text."""
-    real = Engine._wrong_times
+    real = Inspection._times
 
-    def lax(self: Engine, held: claims.AgentClaims, now: Any) -> Any:
+    def lax(self: Inspection, held: claims.AgentClaims, now: Any) -> Any:
         wrong = real(self, held, now)
         return None if wrong and wrong[0] is Reason.NOT_YET_VALID else wrong
 
-    patch.setattr(Engine, "_wrong_times", lax)
+    patch.setattr(Inspection, "_times", lax)
 
 
 def raises(patch: pytest.MonkeyPatch) -> None:
     def wrong(text: str) -> str | None:
         return {"admin": "admin"}[text] if text == text.lower() and "spiffe" not in text else "agent"
 
-    patch.setattr(engine, "principal_kind", wrong)
+    patch.setattr(inspection, "principal_kind", wrong)
 
 
 def nothing_rejected(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(IdentityCache, "rejected", lambda self, key, now: False)
-    patch.setattr(engine, "validate", _always_valid)
+    patch.setattr(load, "validate", _always_valid)
 
 
 def _always_valid(token: str) -> wire.Flow[Any]:

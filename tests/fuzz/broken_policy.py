@@ -9,10 +9,11 @@ from typing import Any, Final
 
 import pytest
 
-from agentwrit_guard.core import bearer, engine
+from agentwrit_guard.core import bearer, engine, validation
 from agentwrit_guard.core.claims import Principal
 from agentwrit_guard.core.decisions import Allowed, Denied, Reason
 from agentwrit_guard.core.engine import Engine
+from agentwrit_guard.core.inspection import Inspection
 from agentwrit_guard.core.jws import Jws, parse_jws
 from agentwrit_guard.core.requirements import Requirement
 from agentwrit_guard.core.scopes import Grant, Scope
@@ -25,23 +26,23 @@ _verify: Final = PinnedKeys.verify
 
 
 def pins_ignored(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Engine, "_signed", staticmethod(lambda token, jws, keys: True))
+    patch.setattr(Inspection, "_key", lambda self, token, jws: None)
 
 
 def pins_after_the_broker(patch: pytest.MonkeyPatch) -> None:
     """The same decisions, but a forged token costs a call."""
-    signed, real = Engine._signed, Engine.validation
+    objection, real = Inspection._key, Engine.validation
 
     def late(self: Engine, lookup: Any, started: Any) -> Any:
         found = yield from real(self, lookup, started)
         jws = parse_jws(lookup.token.reveal())
         assert isinstance(jws, Jws)
-        if isinstance(found, Denied) or self._keys is None or signed(lookup.token, jws, self._keys):
+        if isinstance(found, Denied) or objection(self._inspect, lookup.token, jws) is None:
             return found
         self._cache.reset()
         return self.refuse(Reason.BAD_SIGNATURE)
 
-    patch.setattr(Engine, "_signed", staticmethod(lambda token, jws, keys: True))
+    patch.setattr(Inspection, "_key", lambda self, token, jws: None)
     patch.setattr(Engine, "validation", late)
 
 
@@ -157,7 +158,7 @@ def ceiling_forgotten_by_the_cache(patch: pytest.MonkeyPatch) -> None:
     def lax(claims: Any, at: float, source: str, ceiling: Any = None) -> Principal:
         return Principal(claims, at, source, None if source == "cache" else ceiling)
 
-    patch.setattr(engine, "Principal", lax)
+    patch.setattr(validation, "Principal", lax)
 
 
 def ceiling_as_unauthorised(patch: pytest.MonkeyPatch) -> None:

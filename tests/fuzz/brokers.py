@@ -89,7 +89,7 @@ class Broker:
         except ConfigurationError:
             return Outcome(CFG, "configuration", again=CFG)
         guard, at = self.guard(case.settings)
-        guard._cache.reset()
+        guard._parts.reset()
         at[0] = case.now
         params = {name: param(value) for name, value in case.params.items()}
         decision = guard.decide(case.entries, requirement, params, query=case.query)

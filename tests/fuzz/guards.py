@@ -104,7 +104,7 @@ def judged(case: Case) -> Outcome:
     except ConfigurationError:
         return Outcome(CFG, "configuration", again=CFG)
     guard, script = _guard(tuple(sorted(case.settings.items())))
-    guard._cache.reset()
+    guard._parts.reset()
     script.wall, script.elapsed = case.now, 0
     if case.warm:
         script.calls, script.replies = 0, _good_word(case.warm)

@@ -33,7 +33,7 @@ def bearer(text: str = GOOD) -> list[bytes]:
 
 @pytest.fixture
 def guard(stub: StubBroker, clock: MovableClock) -> Iterator[Guard]:
-    made = Guard(stub.url, clock=clock.clock, timeout=20)
+    made = Guard(stub.url, clock=clock.clock, timeout=20, queue_timeout=20)
     yield made
     made.close()
 
@@ -261,11 +261,13 @@ def test_c_16_a_failure_is_shared_and_not_kept_sync(stub: StubBroker, clock: Mov
     guard.close()
 
 
-def test_c_16_each_request_after_a_failure_asks_again(guard: Guard, stub: StubBroker) -> None:
+def test_c_16_each_request_after_a_failure_asks_again(stub: StubBroker, clock: MovableClock) -> None:
     stub.answer = lambda _: json_answer({}, 500)
+    guard = Guard(stub.url, clock=clock.clock, breaker_failures=1000, unknown_token_burst=1000)
     for expected in range(1, 101):
         assert isinstance(guard.check(bearer()), Denied)
         assert stub.calls == expected
+    guard.close()
 
 
 def failing(number: int) -> Callable[[], Flow[None]]:
@@ -451,7 +453,7 @@ def test_the_stub_and_the_tokens_agree() -> None:
 
 @pytest.mark.anyio
 async def test_x_03_no_more_calls_are_under_way_than_there_are_places(stub: StubBroker) -> None:
-    guard = Guard(stub.url, clock=MovableClock().clock, max_in_flight=4, timeout=20)
+    guard = Guard(stub.url, clock=MovableClock().clock, max_in_flight=4, timeout=20, queue_timeout=20)
     with stub.held():
         asking = [asyncio.create_task(guard.acheck(bearer(token(jti=f"t{number}")))) for number in range(40)]
         await until(lambda: stub.calls == 4)

@@ -199,3 +199,14 @@ def test_the_thread_of_a_late_call_serves_again() -> None:
             link.run(validate("t"))
         assert link.run(ask(BrokerRequest.post("/x", {})), timeout=15).body == b"[]"
         link.close()
+
+
+def test_a_deadline_that_has_passed_is_a_timeout_and_nothing_is_sent(stub: StubBroker) -> None:
+    link = Link(LinkOptions(stub.url, max_in_flight=1))
+    with pytest.raises(BrokerUnavailable) as caught:
+        link.run(validate("a.b.c"), timeout=0)
+    assert caught.value.fault == "timeout"
+    # The one place is free again once the thread that had the first call has seen that it is too late.
+    assert link.run(ask(BrokerRequest.post("/v1/token/validate", {"token": token()}))).status == 200
+    assert stub.calls == 1
+    link.close()

@@ -3,7 +3,8 @@
 Holds identities, never decisions, and never a token: keys are keyed hashes. Entries carry the start of the
 validating call on both clocks, so that neither a stepped wall clock nor a suspended machine stretches their age.
 Whether an entry is young enough is the engine's question; the cache bounds numbers only. Tokens that the broker
-rejected live in a store of their own, so that strangers cannot evict agents.
+rejected live in a store of their own, so that strangers cannot evict agents, and those that it had confirmed before
+in a third: a broker that loses a revocation does not bring them back (C-27).
 """
 
 from __future__ import annotations
@@ -62,7 +63,10 @@ class TokenHash:
 
 
 class IdentityCache:
-    """Two bounded least-recently-used stores behind one lock that is never held across I/O."""
+    """Three bounded least-recently-used stores behind one lock that is never held across I/O.
+
+    Those of rejected and of revoked tokens have room for `negative_size` each.
+    """
 
     def __init__(self, size: int, negative_size: int) -> None:
         self._sizes = size, negative_size
@@ -73,6 +77,7 @@ class IdentityCache:
         self._lock = threading.Lock()
         self._identities: LRUCache[bytes, Identity] = LRUCache(self._sizes[0])
         self._rejected: LRUCache[bytes, Instant] = LRUCache(self._sizes[1])
+        self._tombstones: LRUCache[bytes, int] = LRUCache(self._sizes[1])
 
     def get(self, key: bytes) -> Identity | None:
         with self._lock:
@@ -84,11 +89,15 @@ class IdentityCache:
     def put(self, key: bytes, identity: Identity) -> bool:
         """Keep an identity, unless the one held was confirmed by a call that started later.
 
-        False if the broker has meanwhile rejected the token in answer to a later call, or to one as late.
+        False if the broker has meanwhile rejected the token in answer to a later call, or to one as late, or had
+        rejected it after it was valid here.
         """
         with self._lock:
             rejected = self._rejected.get(key)
             if rejected is not None and rejected.monotonic >= identity.started.monotonic:
+                self._bury(key, identity, rejected)
+                return False
+            if self._buried(key, identity.started.wall):
                 return False
             held = self._identities.get(key)
             if held is None or held.started.monotonic <= identity.started.monotonic:
@@ -97,16 +106,37 @@ class IdentityCache:
             return True
 
     def reject(self, key: bytes, started: Instant) -> None:
-        """Forget an identity: the broker no longer confirms it."""
+        """Forget an identity: the broker no longer confirms it. One that an earlier call had confirmed stays out
+        until its `exp`; of two calls at a time nobody knows which the broker answered first."""
         with self._lock:
-            self._identities.pop(key, None)
-            self._rejected[key] = started
+            held = self._identities.pop(key, None)
+            if held is not None:
+                self._bury(key, held, started)
+            known = self._rejected.get(key)
+            if known is None or known.monotonic <= started.monotonic:
+                self._rejected[key] = started
 
     def rejected(self, key: bytes, now: Instant) -> bool:
-        """Whether the broker rejected the token in the last few seconds."""
+        """Whether the broker rejected the token in the last few seconds, or ever since it was valid here."""
         with self._lock:
             started = self._rejected.get(key)
-            return started is not None and started.age(now) < NEGATIVE_TTL
+            if started is not None and started.age(now) < NEGATIVE_TTL:
+                return True
+            return self._buried(key, now.wall)
+
+    def _bury(self, key: bytes, identity: Identity, rejected: Instant) -> None:
+        if identity.started.monotonic < rejected.monotonic:
+            self._tombstones[key] = identity.allowed.principal.claims.exp
+
+    def _buried(self, key: bytes, wall: float) -> bool:
+        """Not removed at `exp`: a wall clock that is set back must not raise the dead."""
+        exp = self._tombstones.get(key)
+        return exp is not None and wall < exp
+
+    def sizes(self) -> tuple[int, int, int]:
+        """How many identities, rejected and revoked tokens there are."""
+        with self._lock:
+            return len(self._identities), len(self._rejected), len(self._tombstones)
 
     def __len__(self) -> int:
         with self._lock:

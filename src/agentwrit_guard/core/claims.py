@@ -17,7 +17,7 @@ from agentwrit_guard.errors import ScopeRequired
 MAX_SCOPES: Final = 256
 MAX_SCOPE_LENGTH: Final = 512
 MAX_CHAIN: Final = 5
-_MAX_TEXT: Final = 2048
+MAX_TEXT: Final = 2048
 _MAX_AUDIENCES: Final = 64
 _MAX_TIME: Final = 2**53
 
@@ -67,8 +67,9 @@ class AgentClaims:
 class Principal:
     """Who sent the request: an agent whose token the broker called valid at `validated_at` (Unix seconds).
 
-    `source` says whether that was now (`broker`) or a moment ago (`cache`). With `resources`, the guard's local
-    ceiling, only scopes of these resources count: what else the token says is for other APIs of the broker.
+    `source` says whether that was now (`broker`), a moment ago (`cache`), or longer ago than it should be (`stale`).
+    With `resources`, the guard's local ceiling, only scopes of these resources count: what else the token says is for
+    other APIs of the broker.
     """
 
     claims: AgentClaims
@@ -156,7 +157,7 @@ def principal_kind(sub: str) -> str | None:
 
 def agent_domain(sub: str) -> str | None:
     """The trust domain of an agent id, None if it is not one of the exact form (threats J-28)."""
-    match = _AGENT.fullmatch(sub) if len(sub) <= _MAX_TEXT else None
+    match = _AGENT.fullmatch(sub) if len(sub) <= MAX_TEXT else None
     return match.group("domain") if match else None
 
 
@@ -167,7 +168,7 @@ def parse_claims(payload: Mapping[str, object]) -> AgentClaims | None:
     aud, scope = _strings(payload, "aud"), _strings(payload, "scope")
     chain = _chain(payload)
     optional = [payload.get(name) for name in _OPTIONAL]
-    if not (_is_text(iss) and _is_text(sub) and sub and _is_text(jti) and jti):
+    if not (is_text(iss) and is_text(sub) and sub and is_text(jti) and jti):
         return None
     if not (_is_time(exp) and _is_time(nbf) and _is_time(iat)):
         return None
@@ -175,14 +176,15 @@ def parse_claims(payload: Mapping[str, object]) -> AgentClaims | None:
         return None
     if len(scope) > MAX_SCOPES or any(len(text) > MAX_SCOPE_LENGTH for text in scope):
         return None
-    if any(name in payload and not (_is_text(payload[name]) and payload[name]) for name in _OPTIONAL):
+    if any(name in payload and not (is_text(payload[name]) and payload[name]) for name in _OPTIONAL):
         return None
     task_id, orch_id, sid, chain_hash = (text if isinstance(text, str) else None for text in optional)
     return AgentClaims(iss, sub, aud, exp, nbf, iat, jti, scope, task_id, orch_id, sid, chain, chain_hash)
 
 
-def _is_text(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and not _CONTROL.search(value) and len(value.encode()) <= _MAX_TEXT
+def is_text(value: object) -> TypeGuard[str]:
+    """Whether a claim may have this value: a text without control characters, of at most MAX_TEXT bytes."""
+    return isinstance(value, str) and not _CONTROL.search(value) and len(value.encode()) <= MAX_TEXT
 
 
 def _is_time(value: object) -> TypeGuard[int]:
@@ -213,8 +215,8 @@ def _record(item: object) -> DelegationRecord | None:
         return None
     agent, delegated_at, signature = item.get("agent"), item.get("delegated_at"), item.get("signature")
     scope = _strings(item, "scope")
-    if not (_is_text(agent) and agent and _is_text(delegated_at) and delegated_at):
+    if not (is_text(agent) and agent and is_text(delegated_at) and delegated_at):
         return None
-    if not (_is_text(signature) and signature and scope) or len(scope) > MAX_SCOPES:
+    if not (is_text(signature) and signature and scope) or len(scope) > MAX_SCOPES:
         return None
     return DelegationRecord(agent, scope, delegated_at, signature)

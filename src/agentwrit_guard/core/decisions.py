@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from agentwrit_guard.core.claims import Principal
 
 Error = Literal["invalid_request", "invalid_token", "insufficient_scope"]
-Phase = Literal["middleware", "requirement"]
+Phase = Literal["middleware", "requirement", "connection"]
 
 EVENT_VERSION: Final = 1
 
@@ -41,12 +41,16 @@ class Reason(enum.Enum):
     CHAIN_LOOP = "chain_loop", 401, "invalid_token"
     UNKNOWN_KEY = "unknown_key", 401, "invalid_token"
     BAD_SIGNATURE = "bad_signature", 401, "invalid_token"
+    DENY_LIST = "deny_list", 401, "invalid_token"
     REJECTED_BY_BROKER = "rejected_by_broker", 401, "invalid_token"
     INSUFFICIENT_SCOPE = "insufficient_scope", 403, "insufficient_scope"
     UNUSABLE_IDENTIFIER = "unusable_identifier", 403, "insufficient_scope"
     DELEGATION_RULE = "delegation_rule", 403, "insufficient_scope"
     OUTSIDE_RESOURCES = "outside_resources", 403, "insufficient_scope"
     BROKER_UNAVAILABLE = "broker_unavailable", 503, None
+    BREAKER_OPEN = "breaker_open", 503, None
+    OVER_BUDGET = "over_budget", 503, None
+    BROKER_BUSY = "broker_busy", 503, None
     CLAIMS_MISMATCH = "claims_mismatch", 503, None
 
     def __init__(self, code: str, status: int, error: Error | None) -> None:
@@ -57,7 +61,10 @@ class Reason(enum.Enum):
 
 @dataclass(frozen=True)
 class Allowed:
-    """Go on. `source` is `broker` when it was asked for this request, `cache` otherwise, `override` in tests."""
+    """Go on. `source` is `broker` when it was asked for this request, `cache` otherwise, `override` in tests.
+
+    `stale` is an identity past its time that `stale_if_error` lets in while the broker cannot be asked.
+    """
 
     principal: Principal
     source: str

@@ -11,7 +11,8 @@ from agentwrit_guard.core.bearer import Token, parse_authorization
 from agentwrit_guard.core.cache import Instant
 from agentwrit_guard.core.claims import Principal
 from agentwrit_guard.core.decisions import Allowed, Denied
-from agentwrit_guard.core.engine import Engine, Lookup
+from agentwrit_guard.core.engine import Engine
+from agentwrit_guard.core.lookup import Lookup
 from agentwrit_guard.core.requirements import Params, Requirement
 
 
@@ -23,7 +24,7 @@ class StandIn(Engine):
     """
 
     def __init__(self, engine: Engine, everyone: Principal | None, agents: Mapping[str, Principal]) -> None:
-        super().__init__(engine._policy, engine._cache, engine._hash, keys=engine._keys, notice=engine._notice)
+        vars(self).update(vars(engine))
         self._everyone = everyone
         self._agents = agents
 

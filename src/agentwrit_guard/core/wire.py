@@ -7,7 +7,7 @@ nothing of sync or async, and gets a network fault thrown into it as `BrokerUnav
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -24,12 +24,17 @@ _PATH_HINT: Final = "; is the path of broker_url right?"
 
 @dataclass(frozen=True)
 class BrokerRequest:
-    """One request; `path` is below the broker's base URL. Body and bearer are secret and shown nowhere."""
+    """One request; `path` is below the broker's base URL. Body and bearer are secret and shown nowhere.
+
+    `leave`, if there is one, is called when nothing but it stands between the request and the broker. It gives the
+    seconds to wait before it is sent, or raises BrokerUnavailable: then it is not.
+    """
 
     method: str
     path: str
     body: bytes | None = field(default=None, repr=False)
     bearer: str | None = field(default=None, repr=False)
+    leave: Callable[[], float] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def post(

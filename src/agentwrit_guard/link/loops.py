@@ -17,6 +17,7 @@ from agentwrit_guard.errors import BrokerUnavailable
 from agentwrit_guard.exchange import FAULTS, as_reply, client_settings, closed, grown, uncoded, unlogged
 from agentwrit_guard.link.call import Call
 from agentwrit_guard.link.runner import Runner
+from agentwrit_guard.places import Place
 from agentwrit_guard.tls import Tls
 from agentwrit_guard.transport import AsyncTransport, LinkOptions
 
@@ -76,9 +77,7 @@ class AsyncLink(Runner):
             # A loop that has ended closed what it opened; only its entry is left.
             for ended in [other for other in list(self._loops) if other.is_closed()]:
                 self._loops.pop(ended, None)
-            here = self._loops[loop] = _Here(
-                _keep(self._options, self._tls), asyncio.Semaphore(self._options.max_in_flight), {}
-            )
+            here = self._loops[loop] = _Here(_keep(self._options, self._tls), {})
         return here
 
     async def _drive(self, flow: Flow[T], deadline: float) -> T:
@@ -98,19 +97,23 @@ class AsyncLink(Runner):
             flow.close()
 
     async def _exchange(self, request: BrokerRequest, deadline: float) -> BrokerReply:
+        place = Place()
         try:
-            return await asyncio.wait_for(self._placed(request), max(0.0, deadline - time.monotonic()))
+            # The queue stands here and not in the HTTP library's pool, whose every step looks at all that wait in it.
+            await self._places.atake(place, deadline)
+            if seconds := self._leave(request, deadline):
+                self._places.give(place)
+                await asyncio.sleep(seconds)
+                await self._places.atake(place, deadline)
+            # Only what the broker takes is a timeout of the broker's: not the line, which ends at the deadline itself.
+            return await asyncio.wait_for(self._fetch(request, self._here()), max(0.0, deadline - time.monotonic()))
         except asyncio.TimeoutError:
             fault = self._talk.late()
         except FAULTS as error:
             fault = self._talk.fault(error)
+        finally:
+            self._places.give(place)
         raise fault
-
-    async def _placed(self, request: BrokerRequest) -> BrokerReply:
-        # The queue stands here and not in the HTTP library's pool, whose every step looks at all that wait in it.
-        here = self._here()
-        async with here.places:
-            return await self._fetch(request, here)
 
     async def _fetch(self, request: BrokerRequest, here: _Here) -> BrokerReply:
         if here.client is None:
@@ -136,7 +139,6 @@ class _Here:
     """What one event loop has opened."""
 
     keeper: AsyncGenerator[httpx.AsyncClient, None]
-    places: asyncio.Semaphore
     calls: dict[bytes, Call[asyncio.Task[Any]]]
     client: httpx.AsyncClient | None = None
 

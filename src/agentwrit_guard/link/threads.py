@@ -1,4 +1,4 @@
-"""The sync runner: its calls run in a pool of threads."""
+"""The sync runner: callers drive their flows themselves, and a pool of threads does what may block for too long."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from agentwrit_guard.core.wire import BrokerReply, BrokerRequest, Flow
 from agentwrit_guard.errors import BrokerUnavailable
 from agentwrit_guard.exchange import FAULTS, as_reply, bounded, client_settings, closed, uncoded, unlogged
 from agentwrit_guard.link.call import Call
+from agentwrit_guard.link.errand import Errand
 from agentwrit_guard.link.runner import Runner
+from agentwrit_guard.places import Place
 from agentwrit_guard.transport import Transport, clip
 
 T = TypeVar("T")
@@ -34,10 +36,7 @@ class Link(Runner):
     def run(self, flow: Flow[T], *, timeout: float | None = None) -> T:
         """What the flow returns. The caller is free at the deadline, even while a name is still being resolved."""
         deadline = time.monotonic() + (self._options.timeout if timeout is None else timeout)
-        with self._lock:
-            pending, here = self._submitted(flow, deadline)
-        here()
-        return self._wait(pending, deadline)
+        return self._drive(flow, deadline, self._opening)
 
     def share(
         self, key: bytes | Callable[[], bytes], start: Callable[[], Flow[T]], *, now: Instant, max_age: float
@@ -49,16 +48,15 @@ class Link(Runner):
         with self._lock:
             name = key() if callable(key) else key
             call: Call[concurrent.futures.Future[T]] | None = self._calls.get(name)
-            begun, here = None, _nothing
+            flow, opening = None, self._opening
             if call is None or not call.joinable(now, max_age):
                 # The call that was found may have ended since its key was read.
                 name = key() if callable(key) else key
-                deadline = time.monotonic() + self._options.timeout
-                pending, here = self._submitted(start(), deadline)
-                begun = call = self._calls[name] = Call(pending, now, deadline)
-        if begun is not None:
-            begun.pending.add_done_callback(lambda _: self._forget(name, begun))
-        here()
+                flow = start()
+                call = Call(concurrent.futures.Future(), now, time.monotonic() + self._options.timeout)
+                self._calls[name] = call
+        if flow is not None:
+            return self._lead(name, call, flow, opening)
         return self._wait(call.pending, call.deadline)
 
     def close(self) -> None:
@@ -72,10 +70,19 @@ class Link(Runner):
         if client is not None:
             client.close()
 
-    def _forget(self, key: bytes, call: Call[concurrent.futures.Future[Any]]) -> None:
-        with self._lock:
-            if self._calls.get(key) is call:
-                del self._calls[key]
+    def _lead(self, key: bytes, call: Call[concurrent.futures.Future[T]], flow: Flow[T], opening: int) -> T:
+        """Run a call that others may wait for. They hear of its end whatever it is: this thread's own, too."""
+        try:
+            outcome = self._drive(flow, call.deadline, opening)
+            call.pending.set_result(outcome)
+        except BaseException as error:
+            call.pending.set_exception(error if isinstance(error, Exception) else closed())
+            raise
+        finally:
+            with self._lock:
+                if self._calls.get(key) is call:
+                    del self._calls[key]
+        return outcome
 
     def _wait(self, pending: concurrent.futures.Future[T], deadline: float) -> T:
         try:
@@ -83,30 +90,6 @@ class Link(Runner):
         except concurrent.futures.TimeoutError:
             fault = self._talk.late()
         raise fault
-
-    def _submitted(self, flow: Flow[T], deadline: float) -> tuple[concurrent.futures.Future[T], Callable[[], None]]:
-        """What the flow will come to, and what the caller has to run without the lock: nothing, as a rule.
-
-        An interpreter that is ending starts no threads, so there the flow runs in the caller's own.
-        """
-        opening = self._opening
-        try:
-            return self._workers().submit(self._drive, flow, deadline, opening), _nothing
-        except RuntimeError:
-            pending: concurrent.futures.Future[T] = concurrent.futures.Future()
-
-        def here() -> None:
-            try:
-                pending.set_result(self._drive(flow, deadline, opening))
-            except BaseException as error:
-                pending.set_exception(error)
-
-        return pending, here
-
-    def _workers(self) -> concurrent.futures.ThreadPoolExecutor:
-        if self._pool is None:
-            self._pool = concurrent.futures.ThreadPoolExecutor(self._options.max_in_flight, "agentwrit-link")
-        return self._pool
 
     def _drive(self, flow: Flow[T], deadline: float, opening: int) -> T:
         try:
@@ -125,6 +108,41 @@ class Link(Runner):
             flow.close()
 
     def _exchange(self, request: BrokerRequest, deadline: float, opening: int) -> BrokerReply:
+        """One request in a thread of the pool, which is left to itself at the deadline and keeps its place until it
+        ends. Where no thread can be had, as in an interpreter that is ending, it runs in the caller's own."""
+        place = Place()
+        try:
+            self._places.take(place, deadline)
+            if seconds := self._leave(request, deadline):
+                # Who waits for more than a place keeps none from others.
+                self._places.give(place)
+                time.sleep(seconds)
+                self._places.take(place, deadline)
+            errand = Errand(lambda: self._placed(place, request, deadline, opening))
+            try:
+                self._hand_over(errand, opening)
+            except RuntimeError:
+                errand.run()
+        except BaseException:
+            self._places.give(place)
+            raise
+        return self._wait(errand.outcome, deadline)
+
+    def _hand_over(self, errand: Errand[BrokerReply], opening: int) -> None:
+        with self._lock:
+            if opening != self._opening:
+                raise closed()
+            if self._pool is None:
+                self._pool = concurrent.futures.ThreadPoolExecutor(self._options.max_in_flight, "agentwrit-link")
+            self._pool.submit(errand.run)
+
+    def _placed(self, place: Place, request: BrokerRequest, deadline: float, opening: int) -> BrokerReply:
+        try:
+            return self._fetch(request, deadline, opening)
+        finally:
+            self._places.give(place)
+
+    def _fetch(self, request: BrokerRequest, deadline: float, opening: int) -> BrokerReply:
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             raise self._talk.late()
@@ -147,7 +165,3 @@ class Link(Runner):
             if self._client is None:
                 self._client = httpx.Client(transport=Transport(self._options, self._tls), **client_settings())
             return self._client
-
-
-def _nothing() -> None:
-    return None

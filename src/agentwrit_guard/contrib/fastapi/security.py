@@ -100,11 +100,14 @@ class OptionalAgentSecurity(SecurityBase):
         guard = asgiscope.guard_of(conn.scope, self.guard)
         allowed = asgiscope.allowed_by(conn.scope, guard)
         if allowed is not None and guard.vouches(allowed, ANY_AGENT):
-            return allowed.principal
-        authorization = asgiscope.authorization(conn.scope)
-        decision = await guard.acheck(authorization, query=conn.scope.get("query_string", b""))
-        if isinstance(decision, Denied) and self._perimeter.passes(authorization):
-            return None
+            decision = guard.judge(allowed, ANY_AGENT)
+            if decision is allowed:
+                return allowed.principal
+        else:
+            authorization = asgiscope.authorization(conn.scope)
+            decision = await guard.acheck(authorization, query=conn.scope.get("query_string", b""))
+            if isinstance(decision, Denied) and self._perimeter.passes(authorization):
+                return None
         asgiscope.settled(conn.scope, guard, decision, front="fastapi")
         if isinstance(decision, Denied):
             raise refused(conn, decision)

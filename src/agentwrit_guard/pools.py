@@ -1,0 +1,144 @@
+"""One pool for each connection: so many calls at a time, and each finds its connection at once.
+
+A pool of many looks at all of its connections for every request, and at each of them against all the others: with 32
+that costs more than the request. Here the connection that was used last is used first, and one that has been idle
+for too long is closed by the next request.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Final, Generic, TypeVar, cast
+
+import httpcore
+
+KEEPALIVE: Final = 60.0
+
+Pool = TypeVar("Pool")
+
+
+class _Shelf(Generic[Pool]):
+    """Pools of one connection each, as many as are in use at a time, and those that are idle."""
+
+    def __init__(self, make: Callable[[], Pool]) -> None:
+        self._make = make
+        self._idle: deque[tuple[float, Pool]] = deque()
+        self._made: set[Pool] = set()
+
+    def take(self) -> Pool:
+        try:
+            return self._idle.pop()[1]
+        except IndexError:
+            pool = self._make()
+            self._made.add(pool)
+            return pool
+
+    def put(self, pool: Pool) -> None:
+        self._idle.append((time.monotonic(), pool))
+
+    def expired(self) -> Pool | None:
+        """A pool that has been idle for too long; it is the caller's to close."""
+        try:
+            since, pool = self._idle.popleft()
+        except IndexError:
+            return None
+        if time.monotonic() - since < KEEPALIVE:
+            self._idle.appendleft((since, pool))
+            return None
+        self._made.discard(pool)
+        return pool
+
+    def all(self) -> list[Pool]:
+        return list(self._made)
+
+
+class Pools:
+    """Stands for `httpcore.ConnectionPool` in a transport of httpx."""
+
+    def __init__(self, make: Callable[[], httpcore.ConnectionPool]) -> None:
+        self._shelf = _Shelf(make)
+
+    def handle_request(self, request: httpcore.Request) -> httpcore.Response:
+        old = self._shelf.expired()
+        if old is not None:
+            old.close()
+        pool = self._shelf.take()
+        try:
+            response = pool.handle_request(request)
+        except BaseException:
+            self._shelf.put(pool)
+            raise
+        response.stream = _Lent(cast("Any", response.stream), lambda: self._shelf.put(pool))
+        return response
+
+    def close(self) -> None:
+        for pool in self._shelf.all():
+            pool.close()
+
+
+class AsyncPools:
+    """Stands for `httpcore.AsyncConnectionPool` in a transport of httpx."""
+
+    def __init__(self, make: Callable[[], httpcore.AsyncConnectionPool]) -> None:
+        self._shelf = _Shelf(make)
+
+    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
+        old = self._shelf.expired()
+        if old is not None:
+            await old.aclose()
+        pool = self._shelf.take()
+        try:
+            response = await pool.handle_async_request(request)
+        except BaseException:
+            self._shelf.put(pool)
+            raise
+        response.stream = _AsyncLent(cast("Any", response.stream), lambda: self._shelf.put(pool))
+        return response
+
+    async def aclose(self) -> None:
+        for pool in self._shelf.all():
+            await pool.aclose()
+
+    async def __aenter__(self) -> AsyncPools:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+class _Lent:
+    """The body of an answer. Its pool is idle again when it has been closed, whatever came of that, and only once."""
+
+    def __init__(self, body: Any, back: Callable[[], None]) -> None:
+        self._body = body
+        self._back: Callable[[], None] | None = back
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._body)
+
+    def close(self) -> None:
+        back, self._back = self._back, None
+        try:
+            self._body.close()
+        finally:
+            if back is not None:
+                back()
+
+
+class _AsyncLent:
+    def __init__(self, body: Any, back: Callable[[], None]) -> None:
+        self._body = body
+        self._back: Callable[[], None] | None = back
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return cast("AsyncIterator[bytes]", self._body.__aiter__())
+
+    async def aclose(self) -> None:
+        back, self._back = self._back, None
+        try:
+            await self._body.aclose()
+        finally:
+            if back is not None:
+                back()
