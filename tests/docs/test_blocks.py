@@ -111,6 +111,14 @@ def _just_run(block: Block, world: World, _: Path) -> None:
         pass
 
 
+def _deny_file(block: Block, world: World, scratch: Path) -> None:
+    file = scratch / "deny.txt"
+    text = block.text.replace("/tmp/agentwrit-deny.txt", str(file)).replace(".venv/bin/", f"{SCRIPTS}/")
+    said = Console(ROOT, scratch, {}).run(text)
+    assert [line.partition(":")[0] for line in said.splitlines()] == ["denied", "no longer denied"]
+    assert file.read_text(encoding="utf-8") == "# nobody is denied\n"
+
+
 def _demo(block: Block, world: World, scratch: Path) -> None:
     """Set-up and demo in one line: the set-up is checked by its parts, the demo is run."""
     make, install, command = _one_line(block)
@@ -312,6 +320,8 @@ RUNNERS: dict[str, Runner] = {
     "docs/delegate.md:narrow": _just_run,
     "docs/delegate.md:hops": _just_run,
     "docs/delegate.md:rules": _depth,
+    "docs/operations.md:deny": _just_run,
+    "docs/operations.md:deny-file": _deny_file,
     "docs/test-your-api.md:app": _test_page,
     "docs/test-your-api.md:existing": _test_page,
     "docs/test-your-api.md:settings": _test_page,

@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fastapi import Body, FastAPI
 from starlette.testclient import TestClient
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from agentwrit_guard import Allowed, Denied, Guard, all_of, wsgi
 from agentwrit_guard.contrib.fastapi import GuardMiddleware, requires_scope
@@ -259,24 +259,36 @@ def test_each_unknown_token_costs_one_call(world: World, guard: Guard) -> None:
     assert world.broker.calls[VALIDATE] - before == 20
 
 
-def test_an_open_websocket_is_not_judged_again(world: World) -> None:
+@pytest.mark.parametrize("end", ["exp", "a deny", "a revocation"])
+def test_r_18_an_open_websocket_ends_with_its_agent(world: World, guard: Guard, clock: MovableClock, end: str) -> None:
+    """It is silent then: what is said too late is tried elsewhere."""
     app = FastAPI()
-    app.add_middleware(GuardMiddleware, guard=Guard(world.broker.url, cache_ttl=0))
+    app.add_middleware(GuardMiddleware, guard=guard)
 
     @app.websocket("/ws")
     async def echo(websocket: WebSocket) -> None:
         await websocket.accept()
-        await websocket.send_text(await websocket.receive_text())
-        await websocket.close()
+        async for text in websocket.iter_text():
+            await websocket.send_text(text)
 
     agent = world.app.create_agent("orch-1", "task-1", ["read:customers:7291"])
-    headers = agent.bearer_header
+    headers, agent_id = agent.bearer_header, agent.agent_id
     with TestClient(app) as client:
         with client.websocket_connect("/ws", headers=headers) as socket:
-            agent.release()
             socket.send_text("still here")
             assert socket.receive_text() == "still here"
+            if end == "exp":
+                clock.move(300)
+            elif end == "a deny":
+                guard.deny("agent", agent_id)
+            else:
+                agent.release()
+                clock.move(35)
+            with pytest.raises(WebSocketDisconnect) as caught:
+                socket.receive_text()
+            assert (caught.value.code, caught.value.reason) == (1008, "invalid_token")
         assert client.get("/", headers=headers).status_code == 401
+    assert "at most 35 s after a revocation" in " ".join(read("README.md").split())
 
 
 def test_a_wsgi_app_that_is_a_generator_serves_nothing_it_must_not(world: World, guard: Guard) -> None:
@@ -294,10 +306,7 @@ def test_a_wsgi_app_that_is_a_generator_serves_nothing_it_must_not(world: World,
 def test_what_is_not_there_yet_is_not_there() -> None:
     """When this fails, something has come: take it from the README's list, and describe it."""
     missing = {
-        "A local deny list": "deny",
-        "circuit breaker": "breaker_failures",
-        "budgets for unknown tokens": "unknown_token_rate",
-        "shadow mode": "enforce",
+        "Shadow mode": "enforce",
     }
     modules = {
         "policy files": "policy",

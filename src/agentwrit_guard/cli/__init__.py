@@ -14,10 +14,10 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from agentwrit_guard._version import __version__
-from agentwrit_guard.cli import demo, devbroker, inspect, mint
+from agentwrit_guard.cli import demo, deny, devbroker, inspect, mint
 from agentwrit_guard.cli.exits import CommandError, interruptible, logging_to_stderr
 from agentwrit_guard.errors import AgentWritError
 
@@ -62,9 +62,9 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="agentwrit-guard", description="Guard a Python API that lets AI agents in.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
-    for command in (demo, devbroker, mint, inspect):
-        added = command.add(commands)
+    commands: Any = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+    for add in (demo.add, devbroker.add, mint.add, inspect.add, deny.add, deny.add_undeny):
+        added = add(commands)
         added.add_argument("-v", "--verbose", action="store_true", help="show the guard's log records on stderr")
     return parser
 

@@ -36,6 +36,7 @@ _WHY: Final[Mapping[Reason, str]] = {
     Reason.TRUST_DOMAIN_MISMATCH: "its agent is of another trust domain than is set (AGENTWRIT_TRUST_DOMAIN)",
     Reason.PRINCIPAL_KIND: "its subject is not of a kind that is let in (AGENTWRIT_PRINCIPAL_KINDS, else agents only)",
     Reason.CHAIN_VIOLATION: "its delegation chain is broken",
+    Reason.DENY_LIST: "it is on the deny list (AGENTWRIT_DENY_FILE)",
     Reason.UNKNOWN_KEY: "its kid names no key of AGENTWRIT_PINNED_KEYS",
     Reason.BAD_SIGNATURE: "no key of AGENTWRIT_PINNED_KEYS has signed it",
     Reason.CHAIN_LOOP: "an agent stands twice in its delegation chain (AGENTWRIT_CHAIN_LOOPS)",
