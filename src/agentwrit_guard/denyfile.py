@@ -40,7 +40,6 @@ class DenyFile:
         self._notice = notice
         self._seen = b""
         self._fault: str | None = None
-        self._holds = 0
         self.reset()
         self._load()
 
@@ -77,13 +76,12 @@ class DenyFile:
             return
         try:
             entries = list(_entries(data))
-            if not data and self._holds:
+            if not data:
                 raise ConfigurationError("is empty, as if cut off; a comment alone lifts every entry")
         except ConfigurationError as error:
             self._fault = str(error)
         else:
             self._deny.replace(entries)
-            self._holds = len(entries)
             self._fault = None
         self._seen = seen
 

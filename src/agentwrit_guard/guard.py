@@ -266,8 +266,10 @@ class Guard(Standing):
 
     async def aclose(self) -> None:
         """Close the sync connections, and those of the running event loop."""
-        self._link.close()
-        await self._alink.aclose()
+        try:
+            self._link.close()
+        finally:
+            await self._alink.aclose()
 
     def _now(self) -> Instant:
         """The time of a decision, with the deny file as it is by then."""

@@ -7,6 +7,7 @@ for too long is closed by the next request.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -25,6 +26,7 @@ class _Shelf(Generic[Pool]):
     def __init__(self, make: Callable[[], Pool]) -> None:
         self._make = make
         self._idle: deque[tuple[float, Pool]] = deque()
+        self._spent: deque[Pool] = deque()
         self._made: set[Pool] = set()
 
     def take(self) -> Pool:
@@ -36,22 +38,32 @@ class _Shelf(Generic[Pool]):
             return pool
 
     def put(self, pool: Pool) -> None:
-        self._idle.append((time.monotonic(), pool))
+        """Give a pool back. One whose connection is neither idle nor closed was left in the middle, by a deadline: it
+        would take every request that comes, and answer none."""
+        if _whole(pool):
+            self._idle.append((time.monotonic(), pool))
+        else:
+            self._spent.append(pool)
 
-    def expired(self) -> Pool | None:
-        """A pool that has been idle for too long; it is the caller's to close."""
-        try:
+    def spent(self) -> list[Pool]:
+        """Pools that are of no use any more, or have been idle for too long; they are the caller's to close."""
+        found = [self._spent.popleft() for _ in range(len(self._spent))]
+        with contextlib.suppress(IndexError):
             since, pool = self._idle.popleft()
-        except IndexError:
-            return None
-        if time.monotonic() - since < KEEPALIVE:
-            self._idle.appendleft((since, pool))
-            return None
-        self._made.discard(pool)
-        return pool
+            if time.monotonic() - since < KEEPALIVE:
+                self._idle.appendleft((since, pool))
+            else:
+                found.append(pool)
+        self._made.difference_update(found)
+        return found
 
     def all(self) -> list[Pool]:
         return list(self._made)
+
+
+def _whole(pool: Any) -> bool:
+    """Whether its one connection can take a request, or is gone, and nobody's request is left in it."""
+    return not pool._requests and all(each.is_idle() or each.is_closed() for each in pool.connections)
 
 
 class Pools:
@@ -61,9 +73,9 @@ class Pools:
         self._shelf = _Shelf(make)
 
     def handle_request(self, request: httpcore.Request) -> httpcore.Response:
-        old = self._shelf.expired()
-        if old is not None:
-            old.close()
+        for old in self._shelf.spent():
+            with contextlib.suppress(Exception):
+                old.close()
         pool = self._shelf.take()
         try:
             response = pool.handle_request(request)
@@ -85,9 +97,9 @@ class AsyncPools:
         self._shelf = _Shelf(make)
 
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
-        old = self._shelf.expired()
-        if old is not None:
-            await old.aclose()
+        for old in self._shelf.spent():
+            with contextlib.suppress(Exception):
+                await old.aclose()
         pool = self._shelf.take()
         try:
             response = await pool.handle_async_request(request)

@@ -147,10 +147,15 @@ class _Backend(httpcore.SyncBackend):
         return _Stream(super().connect_tcp(*args, **kwargs), self._streams, self._tls)
 
     def hang_up(self) -> None:
-        for stream in list(self._streams):
+        for stream in self._open():
             connection = stream.get_extra_info("socket")
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+
+    def _open(self) -> list[httpcore.NetworkStream]:
+        while True:
+            with contextlib.suppress(RuntimeError):  # another thread has made one meanwhile
+                return list(self._streams)
 
 
 class _AsyncBackend(httpcore.AsyncNetworkBackend):

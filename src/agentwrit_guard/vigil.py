@@ -30,7 +30,8 @@ class Vigil:
     """Over one connection, which `allowed` opened with the credentials in `authorization`.
 
     The guard is asked again `recheck_interval` seconds after it last said yes. If it cannot say, it is asked until
-    twice that time has passed, and then the connection is over.
+    twice that time has passed, and then the connection is over. What `stale_if_error` lets in is no yes: it holds for
+    as long as a new request would be let in so.
     """
 
     def __init__(self, guard: Guard, authorization: Sequence[bytes], allowed: Allowed) -> None:
@@ -41,6 +42,8 @@ class Vigil:
         self.ended: Denied | None = None
         """Why the connection is over; None while it goes on."""
         self._confirm(allowed)
+        if allowed.source == "stale" and self._interval < math.inf:
+            self._ask_at, self._give_up_at = guard.monotonic() + RETRY_AFTER, guard.monotonic()
 
     def look(self) -> Denied | None:
         """Whether it is over by the token's `exp` or the deny list, for which nobody has to be asked."""
@@ -86,8 +89,10 @@ class Vigil:
 
     def _settle(self, decision: Allowed | Denied) -> None:
         now = self._guard.monotonic()
-        if isinstance(decision, Allowed):
+        if isinstance(decision, Allowed) and decision.source != "stale":
             self._confirm(decision)
+        elif isinstance(decision, Allowed):
+            self._ask_at = now + RETRY_AFTER
         elif decision.status != 503 or now >= self._give_up_at:
             self.ended = decision
         else:

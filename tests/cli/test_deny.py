@@ -118,3 +118,29 @@ def test_the_last_entry_can_be_taken_back(path: Path) -> None:
     assert run("undeny", "agent", AGENT, "--file", str(path)).returncode == 0
     clock.move(1)
     assert verdict(guard.decide(bearer(token()))) == "lookup"
+
+
+def test_an_entry_is_found_however_its_line_is_spelt(path: Path) -> None:
+    path.write_text(f"# a\u2028task t\n  agent \t {AGENT} \r\ntask u\n")
+    assert run("deny", "agent", AGENT, "--file", str(path)).stdout == f"already denied: agent {AGENT}\n"
+    done = run("undeny", "agent", AGENT, "--file", str(path))
+    assert (done.returncode, done.stdout) == (0, f"no longer denied: agent {AGENT}\n")
+    assert path.read_text() == "# a\u2028task t\ntask u\n"
+
+
+def test_what_another_level_still_denies_is_said(path: Path) -> None:
+    path.write_text(f"agent {AGENT}\nchain {AGENT}\n")
+    done = run("undeny", "agent", AGENT, "--file", str(path))
+    assert (done.returncode, done.stdout) == (1, f"no longer denied: agent {AGENT}\nstill denied: chain {AGENT}\n")
+    done = run("undeny", "chain", AGENT, "--file", str(path))
+    assert (done.returncode, done.stdout) == (0, f"no longer denied: chain {AGENT}\n")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change somebody else's file for them")
+def test_the_file_stays_its_owners(path: Path) -> None:
+    """Guards run as somebody else than the operator who stops an agent."""
+    os.chown(path, 65534, 65533)
+    path.chmod(0o600)
+    assert run("deny", "task", "t", "--file", str(path)).returncode == 0
+    status = path.stat()
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (65534, 65533, 0o600)

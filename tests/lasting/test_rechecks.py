@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from agentwrit_guard import Guard
+from agentwrit_guard import Allowed, Guard
 from agentwrit_guard.asgi import GuardMiddleware
-from tests.kit.stub import invalid, valid
-from tests.kit.tokens import NOW
+from agentwrit_guard.vigil import Vigil
+from tests.kit.clock import MovableClock
+from tests.kit.stub import StubBroker, invalid, valid
+from tests.kit.tokens import NOW, token
 from tests.lasting.lines import CLOSED, EXP, Line, World, receiving, rounds_go, settled
 
 LONG = {"exp": NOW + 3600}
@@ -259,3 +261,43 @@ def test_r_18_each_guard_of_two_keeps_its_own_vigil(world: World, make: Callable
     world.run(test)
     assert line.sent[1:] == [CLOSED]
     assert (inner.reasons, world.reasons) == (["deny_list"], ["deny_list"])
+
+
+def until_over(guard: Guard, clock: MovableClock, vigil: Vigil) -> float:
+    """Seconds of the clock until a connection that nobody speaks on is over."""
+    began = clock.monotonic
+    while asyncio.run(vigil.ask()) is None:
+        clock.move(1)
+        assert clock.monotonic - began < 1000
+    return clock.monotonic - began
+
+
+@pytest.mark.parametrize(
+    "ttl, stale, recheck, seconds", [(5, 60, 30, 65), (60, 60, 30, 120), (5, 0, 30, 60), (5, 60, 0, 900)]
+)
+def test_r_18_b_22_a_stale_answer_is_no_yes_for_a_connection(
+    ttl: int, stale: int, recheck: int, seconds: int, broker: StubBroker, clock: MovableClock
+) -> None:
+    """The broker is away from the moment it has opened: it lasts as a new request would, or twice the interval."""
+    guard = Guard(broker.url, clock=clock.clock, cache_ttl=ttl, stale_if_error=stale, recheck_interval=recheck)
+    credentials = [b"Bearer " + token(exp=NOW + 901).encode()]
+    allowed = guard.check(credentials)
+    assert isinstance(allowed, Allowed)
+    broker.answer = down
+    assert abs(until_over(guard, clock, Vigil(guard, credentials, allowed)) - seconds) <= 2
+    guard.close()
+
+
+def test_r_18_b_22_a_connection_that_opened_on_a_stale_answer_ends_with_it(
+    broker: StubBroker, clock: MovableClock
+) -> None:
+    guard = Guard(broker.url, clock=clock.clock, stale_if_error=60)
+    credentials = [b"Bearer " + token(**LONG).encode()]
+    assert isinstance(guard.check(credentials), Allowed)
+    broker.answer = down
+    clock.move(64)
+    opened = guard.check(credentials)
+    assert isinstance(opened, Allowed)
+    assert opened.source == "stale"
+    assert until_over(guard, clock, Vigil(guard, credentials, opened)) <= 2
+    guard.close()

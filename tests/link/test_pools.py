@@ -21,6 +21,8 @@ class OneConnection:
     def __init__(self) -> None:
         self.closed = 0
         self.fails: BaseException | None = None
+        self.connections: list[Connection] = []
+        self._requests: list[object] = []
 
     def handle_request(self, request: httpcore.Request) -> httpcore.Response:
         if self.fails is not None:
@@ -35,6 +37,16 @@ class OneConnection:
 
     async def aclose(self) -> None:
         self.closed += 1
+
+
+class Connection:
+    """What a cancelled call may leave: neither idle nor closed."""
+
+    def is_idle(self) -> bool:
+        return False
+
+    def is_closed(self) -> bool:
+        return False
 
 
 class Body:
@@ -110,6 +122,28 @@ def test_a_request_that_fails_loses_no_connection(both: Both, error: BaseExcepti
         both.ask()
     both.made[0].fails = None
     assert both.ask().extensions["by"] is both.made[0]
+
+
+@pytest.mark.parametrize("left", ["connection", "request"])
+@pytest.mark.parametrize("when", ["asked", "ended"])
+def test_a_connection_that_was_left_in_the_middle_is_never_used_again(both: Both, left: str, when: str) -> None:
+    """As httpcore leaves one when a deadline cancels it at a bad moment."""
+    response = both.ask()
+    spoilt = both.made[0]
+    if when == "asked":
+        both.end(response)
+        spoilt.fails = asyncio.CancelledError()
+    if left == "connection":
+        spoilt.connections.append(Connection())
+    else:
+        spoilt._requests.append(object())
+    if when == "asked":
+        with pytest.raises(asyncio.CancelledError):
+            both.ask()
+    else:
+        both.end(response)
+    assert both.ask().extensions["by"] is both.made[1]
+    assert spoilt.closed == 1
 
 
 def test_an_answer_that_cannot_be_closed_loses_no_connection(both: Both) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
 
@@ -14,6 +14,8 @@ from agentwrit_guard.core.deny import LEVELS, DenyEntry, DenyList
 from agentwrit_guard.settings import PREFIX
 
 _VARIABLE = f"{PREFIX}DENY_FILE"
+# Two names for the same claims.
+_TWINS = {"agent": "chain", "chain": "agent"}
 
 
 def add(commands: Commands) -> argparse.ArgumentParser:
@@ -47,9 +49,9 @@ def _parser(
 def add_entry(arguments: argparse.Namespace) -> int:
     entry = DenyEntry.checked(arguments.level, arguments.target)
     with _changing(arguments.file, create=arguments.create) as lines:
-        known = _line(entry) in lines
+        known = any(_says(line, entry) for line in lines)
         if not known:
-            lines.append(_line(entry))
+            lines.append(f"{entry.level} {entry.target}")
     print(f"{'already denied' if known else 'denied'}: {entry.level} {entry.target}")
     return 0
 
@@ -57,14 +59,18 @@ def add_entry(arguments: argparse.Namespace) -> int:
 def remove_entry(arguments: argparse.Namespace) -> int:
     entry = DenyEntry.checked(arguments.level, arguments.target)
     with _changing(arguments.file, create=False) as lines:
-        known = _line(entry) in lines
-        lines[:] = [line for line in lines if line != _line(entry)]
+        known = any(_says(line, entry) for line in lines)
+        lines[:] = [line for line in lines if not _says(line, entry)]
+        twin = _TWINS.get(entry.level)
+        still = twin is not None and any(_says(line, DenyEntry(twin, entry.target)) for line in lines)
     print(f"{'no longer denied' if known else 'was not denied'}: {entry.level} {entry.target}")
-    return 0 if known else 1
+    if still:
+        print(f"still denied: {twin} {entry.target}")
+    return 0 if known and not still else 1
 
 
-def _line(entry: DenyEntry) -> str:
-    return f"{entry.level} {entry.target}"
+def _says(line: str, entry: DenyEntry) -> bool:
+    return line.split() == [entry.level, entry.target]
 
 
 @contextlib.contextmanager
@@ -88,8 +94,8 @@ def _changing(path: str | None, *, create: bool) -> Iterator[list[str]]:
             if os.path.exists(path):
                 _check(path)
                 with open(path, encoding="utf-8", newline="\n") as old:
-                    lines = old.read().splitlines()
-                shutil.copymode(path, new)
+                    lines = old.read().split("\n")[:-1]
+                _as_before(path, file.fileno())
             yield lines
             # An empty file might have been cut off, so no guard takes one for the end of every entry.
             lines = lines or ["# nobody is denied"]
@@ -101,6 +107,17 @@ def _changing(path: str | None, *, create: bool) -> Iterator[list[str]]:
     except BaseException:
         os.unlink(new)
         raise
+
+
+def _as_before(path: str, new: int) -> None:
+    """Whoever could read the old file can read the new one: guards run as somebody else, perhaps."""
+    before = os.stat(path)
+    try:
+        os.fchown(new, before.st_uid, before.st_gid)
+    except PermissionError:
+        text = f"{path} is somebody else's, and the new file would not be: change it as its owner, or as root"
+        raise CommandError(text) from None
+    os.fchmod(new, stat.S_IMODE(before.st_mode))
 
 
 def _check(path: str) -> None:

@@ -42,8 +42,9 @@ class DenyEntry(NamedTuple):
             )
         if level in ("agent", "chain") and principal_kind(target) is None:
             raise ConfigurationError(f"target of {level} must be the whole id of an agent, spiffe://...")
-        if level == "token" and parse_jws(target) is not None:
-            raise ConfigurationError("target of token must be the token's jti, not the token")
+        if parse_jws(target) is not None:
+            what = "the token's jti" if level == "token" else "a claim"
+            raise ConfigurationError(f"target of {level} must be {what}, not the token")
         return cls(str(level), target)
 
 
