@@ -10,7 +10,8 @@ import contextlib
 import gc
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -210,3 +211,17 @@ def test_a_deadline_that_has_passed_is_a_timeout_and_nothing_is_sent(stub: StubB
     assert link.run(ask(BrokerRequest.post("/v1/token/validate", {"token": token()}))).status == 200
     assert stub.calls == 1
     link.close()
+
+
+def test_a_link_that_is_closed_before_its_thread_begins_opens_nothing(stub: StubBroker) -> None:
+    class Late(ThreadPoolExecutor):
+        def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+            return super().submit(lambda: (link.close(), work(*args, **kwargs)))
+
+    link = Link(LinkOptions(stub.url))
+    link._pool = Late(1)
+    with pytest.raises(BrokerUnavailable) as caught:
+        link.run(validate("a.b.c"))
+    assert caught.value.fault == "closed"
+    assert stub.calls == 0
+    assert link._client is None
