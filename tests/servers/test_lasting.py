@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -182,7 +183,13 @@ def test_r_18_answers_over_wsgi_end_with_their_agent(
     expect_sound(host)
 
 
-@pytest.mark.parametrize("server", [UVICORN, HYPERCORN, GRANIAN, DAPHNE])
+WAITS_FOR_CLIENTS = pytest.mark.skipif(
+    sys.version_info >= (3, 12),
+    reason="from Python 3.12 on hypercorn waits for open websockets when it stops, guarded or not",
+)
+
+
+@pytest.mark.parametrize("server", [UVICORN, pytest.param(HYPERCORN, marks=WAITS_FOR_CLIENTS), GRANIAN, DAPHNE])
 def test_r_18_a_server_shuts_down_with_connections_open(
     server: str, start: Callable[..., Host], agent: Callable[[str], Agent]
 ) -> None:
