@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import sys
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
