@@ -235,11 +235,30 @@ class Guard(Standing):
         return self._engine.judge(allowed, requirement, params or _NO_PARAMS, self._now())
 
     def record(
-        self, decision: Allowed | Denied, *, phase: Phase, front: str, method: str, path: str, request_id: str
+        self,
+        decision: Allowed | Denied,
+        *,
+        phase: Phase,
+        front: str,
+        method: str,
+        path: str,
+        request_id: str,
+        route: str | None = None,
+        enforced: bool = True,
     ) -> None:
-        """Log one decision and tell the hook. Fronts call it once for each decision that they act on."""
+        """Log one decision and tell the hook. Fronts call it once for each decision that they act on.
+
+        `route` is the path as declared, `enforced` False when the request goes on whatever was decided.
+        """
         self._parts.recorder.decision(
-            decision, phase=phase, front=front, method=method, path=path, request_id=request_id
+            decision,
+            phase=phase,
+            front=front,
+            method=method,
+            path=path,
+            request_id=request_id,
+            route=route,
+            enforced=enforced,
         )
 
     def deny(self, level: Level, target: str) -> None:

@@ -9,12 +9,14 @@ nothing.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
+from agentwrit_guard.core.claims import Principal
 from agentwrit_guard.core.decisions import Allowed, DecisionEvent, Denied, Phase, Reason
 
 Hook = Callable[[DecisionEvent], None]
@@ -94,17 +96,26 @@ class Recorder:
         return bool(self._hooks) or decisions_log.isEnabledFor(logging.INFO)
 
     def decision(
-        self, decision: Allowed | Denied, *, phase: Phase, front: str, method: str, path: str, request_id: str
+        self,
+        decision: Allowed | Denied,
+        *,
+        phase: Phase,
+        front: str,
+        method: str,
+        path: str,
+        request_id: str,
+        route: str | None = None,
+        enforced: bool = True,
     ) -> None:
         if isinstance(decision, Denied):
             self.explain(decision)
         if not self.wanted:
             return
-        event = _event(decision, phase, front, method, path, request_id)
+        event = _event(decision, phase, front, method, path, request_id, route, enforced)
         if decisions_log.isEnabledFor(logging.INFO):
             decisions_log.info(
-                "%s %s %a %a: %s", event.outcome, event.status, event.method, event.path, event.reason,
-                extra={"decision": event},
+                "%s %s %a %a: %s%s", event.outcome, event.status, event.method, event.path, event.reason,
+                "" if enforced else " (not enforced)", extra={"decision": event},
             )  # fmt: skip
         for hook in self._hooks:
             try:
@@ -150,16 +161,33 @@ def _shown(value: str) -> str:
 
 
 def _event(
-    decision: Allowed | Denied, phase: Phase, front: str, method: str, path: str, request_id: str
+    decision: Allowed | Denied,
+    phase: Phase,
+    front: str,
+    method: str,
+    path: str,
+    request_id: str,
+    route: str | None,
+    enforced: bool,
 ) -> DecisionEvent:
     if isinstance(decision, Denied):
-        return DecisionEvent(
+        event = DecisionEvent(
             "denied", decision.reason.code, decision.status, phase, front, method, path, request_id, decision.source,
             required=decision.required, missing=decision.missing, detail=decision.detail,
+            enforced=enforced, route=route,
         )  # fmt: skip
-    claims = decision.principal.claims
+        return event if decision.principal is None else dataclasses.replace(event, **_agent(decision.principal))
     return DecisionEvent(
         "allowed", "ok", 200, phase, front, method, path, request_id, decision.source,
-        agent_id=claims.sub, task_id=claims.task_id, depth=len(claims.delegation_chain),
-        jti_hash=hashlib.sha256(claims.jti.encode()).hexdigest()[:12],
+        enforced=enforced, route=route, **_agent(decision.principal),
     )  # fmt: skip
+
+
+def _agent(principal: Principal) -> dict[str, Any]:
+    claims = principal.claims
+    return {
+        "agent_id": claims.sub,
+        "task_id": claims.task_id,
+        "depth": len(claims.delegation_chain),
+        "jti_hash": hashlib.sha256(claims.jti.encode()).hexdigest()[:12],
+    }

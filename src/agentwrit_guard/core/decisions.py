@@ -83,11 +83,17 @@ class Denied:
     source: str = "guard"
     detail: Mapping[str, str] = field(default_factory=dict, compare=False)
     """What the operator's log says beyond the reason (never sent to the client)."""
+    principal: Principal | None = field(default=None, repr=False, compare=False)
+    """Whom the broker has vouched for, where that much is known and something else is missing."""
 
 
 @dataclass(frozen=True)
 class DecisionEvent:
-    """One decision, for logs, metrics and hooks. Frozen and without token bytes; fields are only ever added."""
+    """One decision, for logs, metrics and hooks. Frozen and without token bytes; fields are only ever added.
+
+    `enforced` is False for a decision that shadow mode did not act on: the request went on all the same. `route` is
+    the path of the route as the framework declares it, known where a handler's requirement was judged.
+    """
 
     outcome: Literal["allowed", "denied"]
     reason: str
@@ -106,3 +112,5 @@ class DecisionEvent:
     depth: int = 0
     detail: Mapping[str, str] = field(default_factory=dict)
     version: int = EVENT_VERSION
+    enforced: bool = True
+    route: str | None = None

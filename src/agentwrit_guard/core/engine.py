@@ -81,6 +81,12 @@ class Engine:
 
     def judge(self, allowed: Allowed, requirement: Requirement, params: Params, now: Instant) -> Allowed | Denied:
         """Whether an identity satisfies a requirement now. Its age has been looked at already."""
+        decision = self._judge(allowed, requirement, params, now)
+        if isinstance(decision, Denied):
+            return dataclasses.replace(decision, principal=allowed.principal)
+        return decision
+
+    def _judge(self, allowed: Allowed, requirement: Requirement, params: Params, now: Instant) -> Allowed | Denied:
         claims = allowed.principal.claims
         if now.wall >= claims.exp:
             return self.refuse(Reason.EXPIRED, source=allowed.source)
