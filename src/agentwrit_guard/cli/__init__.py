@@ -1,8 +1,8 @@
 """The command line: `agentwrit-guard COMMAND`, also as `python -m agentwrit_guard COMMAND`.
 
-Exit codes: 0 all is well, 1 the answer is no (a demo step went wrong, a token would be refused), 2 the command could
-not be carried out, which one line on stderr explains, 128 and the number of the signal for Ctrl-C (130), SIGTERM (143)
-and a reader of stdout that has gone away (141).
+Exit codes: 0 all is well, 1 the answer is no (a demo step went wrong, a token or a request would be refused), 2 the
+command could not be carried out, which one line on stderr explains, 128 and the number of the signal for Ctrl-C (130),
+SIGTERM (143) and a reader of stdout that has gone away (141).
 
 A command is a module with `add(commands)`; what it needs beyond the standard library it imports when it runs, so that
 `--help` works without any extra.
@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn
 
 from agentwrit_guard._version import __version__
-from agentwrit_guard.cli import demo, deny, devbroker, inspect, mint
+from agentwrit_guard.cli import demo, deny, devbroker, inspect, mint, shadow
 from agentwrit_guard.cli.exits import CommandError, interruptible, logging_to_stderr
 from agentwrit_guard.errors import AgentWritError
 
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="agentwrit-guard", description="Guard a Python API that lets AI agents in.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands: Any = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
-    for add in (demo.add, devbroker.add, mint.add, inspect.add, deny.add, deny.add_undeny):
+    for add in (demo.add, devbroker.add, mint.add, inspect.add, deny.add, deny.add_undeny, shadow.add):
         added = add(commands)
         added.add_argument("-v", "--verbose", action="store_true", help="show the guard's log records on stderr")
     return parser
