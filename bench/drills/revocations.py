@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from base64 import urlsafe_b64decode
 
 from agentwrit_guard import Allowed
 from bench.drills.stage import Stage, percentile
+from bench.drills.tokens import claims_of
 
 
 async def run(stage: Stage, agents: int, ttl: float) -> dict[str, object]:
@@ -21,7 +20,7 @@ async def run(stage: Stage, agents: int, ttl: float) -> dict[str, object]:
 
             async def follow(credentials: bytes, wait: float) -> None:
                 nonlocal again
-                jti = _claims(credentials)["jti"]
+                jti = claims_of(credentials)["jti"]
                 revoked: asyncio.Future[float] = asyncio.get_running_loop().create_future()
 
                 async def revoke() -> None:
@@ -46,9 +45,3 @@ async def run(stage: Stage, agents: int, ttl: float) -> dict[str, object]:
         "unseen for, p50 and p100 (s)": [round(percentile(unseen, 0.5), 2), round(max(unseen), 2)],
         "let in after the first refusal": again,
     }
-
-
-def _claims(credentials: bytes) -> dict[str, str]:
-    part = credentials.split(b".")[1]
-    claims: dict[str, str] = json.loads(urlsafe_b64decode(part + b"=" * (-len(part) % 4)))
-    return claims

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import json
 import os
@@ -18,6 +17,8 @@ from dataclasses import dataclass, field
 
 from agentwrit_guard import AsyncAgentWritApp, Guard
 from agentwrit_guard.client.admin import Operator
+from bench.drills.interrupts import held_back
+from bench.drills.tokens import HEAD, encoded
 
 CEILING = ("read:customers:*",)
 
@@ -38,9 +39,33 @@ class Stage:
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: int) -> None:
+        os.kill(self._own().pid, number)
+
+    def kill(self) -> None:
+        """End the broker's process at once: it says goodbye to nobody, and all that it knew is lost."""
+        process = self._own()
+        process.kill()
+        process.wait(10)
+
+    def start(self, port: int = 0) -> subprocess.Popen[str]:
+        """Start a twin, which does not listen yet."""
+        command = [sys.executable, "-m", "agentwrit_guard", "dev-broker", "--port", str(port)]
+        with held_back():
+            self.process = subprocess.Popen(
+                [*command, "--admin-secret", self.admin_secret], stdout=subprocess.PIPE, text=True
+            )
+        return self.process
+
+    async def revive(self) -> None:
+        """Start another twin on the same port. It has a key of its own, and knows neither apps nor agents."""
+        _close(self._own())
+        twin = self.start(int(self.url.rpartition(":")[2]))
+        self.url = await asyncio.to_thread(_address, twin)
+
+    def _own(self) -> subprocess.Popen[str]:
         if self.process is None:
             raise SystemExit("this drill stops and starts the broker, so it needs the twin: leave --broker-url out")
-        os.kill(self.process.pid, number)
+        return self.process
 
     def operator(self) -> Operator:
         return Operator(self.url, self.admin_secret, allow_http=True)
@@ -71,20 +96,36 @@ def stage(broker_url: str | None, admin_secret: str | None) -> Iterator[Stage]:
     if broker_url and admin_secret:
         yield Stage(broker_url, admin_secret)
         return
-    secret = secrets.token_hex(16)
-    command = [sys.executable, "-m", "agentwrit_guard", "dev-broker", "--port", "0", "--admin-secret", secret]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                found = re.match(r"export AGENTWRIT_BROKER_URL=(\S+)", line)
-                if found:
-                    yield Stage(found.group(1), secret, process)
-                    break
-        finally:
-            os.kill(process.pid, signal.SIGCONT)
-            process.terminate()
-            process.wait(10)
+    scene = Stage("", secrets.token_hex(16))
+    try:
+        scene.url = _address(scene.start())
+        yield scene
+    finally:
+        if scene.process is not None:
+            _close(scene.process)
+
+
+def _address(twin: subprocess.Popen[str]) -> str:
+    """Where it listens, once it does."""
+    assert twin.stdout is not None
+    for line in twin.stdout:
+        if found := re.match(r"export AGENTWRIT_BROKER_URL=(\S+)", line):
+            return found.group(1)
+    raise SystemExit("the twin did not start")
+
+
+def _close(process: subprocess.Popen[str]) -> None:
+    """End a twin, whether it hangs or has ended already."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGCONT)
+        process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
 
 
 def stranger() -> bytes:
@@ -95,13 +136,8 @@ def stranger() -> bytes:
         "nbf": now, "iat": now, "jti": secrets.token_hex(16), "scope": ["read:customers:7291"],
         "task_id": "x", "orch_id": "drill",
     }  # fmt: skip
-    head = {"alg": "EdDSA", "typ": "JWT", "kid": "YhXq58Ot6tT48hoGHjcvfN9VSTXfEB8GLtng0gLfhWg"}
-    parts = [_b64(json.dumps(part, separators=(",", ":")).encode()) for part in (head, claims)]
-    return b"Bearer " + b".".join([*parts, _b64(secrets.token_bytes(64))])
-
-
-def _b64(data: bytes) -> bytes:
-    return base64.urlsafe_b64encode(data).rstrip(b"=")
+    parts = [encoded(json.dumps(part, separators=(",", ":")).encode()) for part in (HEAD, claims)]
+    return b"Bearer " + b".".join([*parts, encoded(secrets.token_bytes(64))])
 
 
 def megabytes() -> float:

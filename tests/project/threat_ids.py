@@ -32,7 +32,6 @@ ALL: Final = tuple(name for group in IDS.values() for name in group)
 
 _SHARED = "there is no shared cache yet"
 _FORWARD = "there is no forward-auth service yet"
-_FLOOD = "load figures come with the floods"
 
 LATER: Final = {
     "C-20": _SHARED,
@@ -45,6 +44,5 @@ LATER: Final = {
     "R-11": "there is no route audit yet",
     "R-17": "there is no route audit yet",
     **dict.fromkeys(IDS["FA"], _FORWARD),
-    "X-04": _FLOOD,
 }
 """Ids that belong to what is not built, each with what is missing."""
