@@ -1,7 +1,7 @@
 """The canary sweep (threats L-01, P9): while any test of this suite runs, no 16 characters of any signature that was
 minted in it may come to light.
 
-Looked at are: log records with their tracebacks, every refusal and decision event that is made, what `pytest.raises`
+Looked at are: log records with their tracebacks, every refusal, event and count that is made, what `pytest.raises`
 catches (text, attributes, chain, and the locals of our own frames), the caches of guards, and after each file the
 `repr` of every object of the package that lives.
 """
@@ -20,8 +20,10 @@ from typing import Any
 import pytest
 
 from agentwrit_guard.core.decisions import DecisionEvent, Denied
+from agentwrit_guard.core.witness import ValidationEvent
 from agentwrit_guard.devbroker.tokens import Signer
 from agentwrit_guard.standing import _GUARDS
+from agentwrit_guard.stats import Stats
 from tests.kit import tokens
 
 WINDOW = 16
@@ -121,7 +123,8 @@ def _canary_watches() -> Iterator[None]:
     patch.setattr(Signer, "sign", lambda self, claims: CANARY.mint(issue(self, claims)))
     patch.setattr(raises.RaisesExc, "__exit__", left)
     patch.setattr(Denied, "__init__", _watched(CANARY, Denied, lambda made: f"{made!r} {made.headers} {made.body!r}"))
-    patch.setattr(DecisionEvent, "__init__", _watched(CANARY, DecisionEvent, repr))
+    for kind in (DecisionEvent, ValidationEvent, Stats):
+        patch.setattr(kind, "__init__", _watched(CANARY, kind, repr))
     handler = _Handler(CANARY)
     logging.getLogger().addHandler(handler)
     yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 from agentwrit_guard.clock import Clock
@@ -14,9 +14,10 @@ from agentwrit_guard.core.engine import ANY_AGENT
 from agentwrit_guard.core.lookup import Lookup
 from agentwrit_guard.core.requirements import Params, Requirement
 from agentwrit_guard.errors import BrokerUnavailable, ConfigurationError, DenyListFull
-from agentwrit_guard.records import Hook
+from agentwrit_guard.hooks import Hook, ValidationHook
 from agentwrit_guard.settings import Settings
 from agentwrit_guard.standing import Standing
+from agentwrit_guard.stats import Stats
 
 __all__ = ["Clock", "Guard"]
 
@@ -260,6 +261,20 @@ class Guard(Standing):
             route=route,
             enforced=enforced,
         )
+
+    def watch(self, on_decision: Hook | None = None, on_validation: ValidationHook | None = None) -> Callable[[], None]:
+        """Tell further hooks: of each `DecisionEvent`, and of each `ValidationEvent`. Call what this returns to end it.
+
+        Hooks are plain functions and run where the decision is made, one after another: one that takes its time holds
+        up that request, and on an event loop all of them, but what one raises or returns changes nothing. What a hook
+        asks of this guard itself is decided as ever, and not told again; for the very token that is being validated it
+        may wait until `timeout`. ConfigurationError for what cannot be called.
+        """
+        return self._parts.hooks.watch(on_decision, on_validation)
+
+    def stats(self) -> Stats:
+        """What this guard has counted and holds now. Any thread or event loop may ask; it waits for no broker."""
+        return self._parts.stats(self._clock.now())
 
     def deny(self, level: Level, target: str) -> None:
         """Let nobody in any more whom this names, from the next decision on, in this process and until `undeny`.

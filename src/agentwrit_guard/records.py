@@ -18,8 +18,7 @@ from typing import Any, Final
 
 from agentwrit_guard.core.claims import Principal
 from agentwrit_guard.core.decisions import Allowed, DecisionEvent, Denied, Phase, Reason
-
-Hook = Callable[[DecisionEvent], None]
+from agentwrit_guard.hooks import Hooks
 
 decisions_log: logging.Logger = logging.getLogger("agentwrit_guard.decisions")
 events_log: logging.Logger = logging.getLogger("agentwrit_guard.events")
@@ -71,7 +70,8 @@ _EVENTS: Final[Mapping[Reason, str]] = {
 }
 
 NOTICES: Final = (
-    "breaker_closed", "breaker_opened", "chain_loop", "deny_file_broken", "deny_list_full", "unknown_field",
+    "breaker_closed", "breaker_opened", "chain_loop", "clock_skew", "deny_file_broken", "deny_list_full",
+    "unknown_field",
 )  # fmt: skip
 """Events that no refusal stands behind. With those of refusals, `refused` and `hook_failed` they are all there are."""
 
@@ -79,7 +79,7 @@ NOTICES: Final = (
 class Recorder:
     """`settings` are the values that explanations may name; `monotonic` paces them."""
 
-    def __init__(self, settings: Mapping[str, str], monotonic: Callable[[], float], hooks: tuple[Hook, ...]) -> None:
+    def __init__(self, settings: Mapping[str, str], monotonic: Callable[[], float], hooks: Hooks) -> None:
         self._settings = settings
         self._monotonic = monotonic
         self._hooks = hooks
@@ -117,11 +117,7 @@ class Recorder:
                 "%s %s %a %a: %s%s", event.outcome, event.status, event.method, event.path, event.reason,
                 "" if enforced else " (not enforced)", extra={"decision": event},
             )  # fmt: skip
-        for hook in self._hooks:
-            try:
-                hook(event)
-            except Exception as error:
-                events_log.error("decision hook failed: %s", type(error).__name__, extra={"event": "hook_failed"})
+        self._hooks.decided(event)
 
     def explain(self, denied: Denied) -> None:
         """Warn of a refusal that a setting or a fault explains."""

@@ -17,8 +17,8 @@ from agentwrit_guard.core.claims import Principal
 from agentwrit_guard.core.engine import Engine
 from agentwrit_guard.core.standin import StandIn
 from agentwrit_guard.errors import ConfigurationError
+from agentwrit_guard.hooks import Hook
 from agentwrit_guard.parts import Parts
-from agentwrit_guard.records import Hook
 from agentwrit_guard.settings import Settings
 
 
@@ -27,7 +27,7 @@ class Standing(abc.ABC):
 
     def __init__(self, settings: Settings, clock: Clock, hooks: tuple[Hook, ...]) -> None:
         self._clock = clock
-        self._parts = parts = Parts.of(settings, lambda: self._clock.monotonic(), hooks)
+        self._parts = parts = Parts.of(settings, lambda: self._clock, hooks)
         # The one that decides, read at each request: exchanged as a whole, so that nothing asks whether this is a test.
         self._engine: Engine = parts.engine
         self._cache = parts.cache

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
+import json
 import os
 import re
 import shlex
@@ -13,11 +15,13 @@ from pathlib import Path
 import pytest
 
 from agentwrit_guard import guard as guard_module
+from agentwrit_guard import jsonlog
 from agentwrit_guard.cli.servers import uvicorn_serving
-from tests.docs import apps
+from agentwrit_guard.core.decisions import DecisionEvent
+from tests.docs import apps, metrics, records
 from tests.docs.conftest import World
 from tests.docs.console import SCRIPTS, Console, wait_for_port
-from tests.docs.pages import PAGES, ROOT, Block, all_blocks, blocks, read
+from tests.docs.pages import PAGES, ROOT, Block, all_blocks, blocks, read, table
 from tests.docs.web import get, running, talk
 
 BLOCKS = all_blocks()
@@ -235,6 +239,46 @@ def _pytest(folder: Path, files: dict[str, str], expected: str, *arguments: str)
     return done.stdout
 
 
+def _records(block: Block, world: World, scratch: Path) -> None:
+    """The handler that the page sets up, in a process of its own: logging is everybody's."""
+    app = "\nfrom agentwrit_guard import Guard, wsgi\napp = wsgi.GuardMiddleware(lambda *_: [], Guard.from_env())\n"
+    asked = 'list(app({"REQUEST_METHOD": "GET", "PATH_INFO": "/orders", "QUERY_STRING": ""}, lambda *_: None))\n'
+    file = scratch / "app.py"
+    file.write_text(block.text + app + asked, encoding="utf-8")
+    said = Console(ROOT, scratch, {}).run(f"{SCRIPTS / 'python'} {file}")
+    (found,) = jsonlog.read(said.splitlines())
+    assert (found.event.reason, found.event.path) == ("no_credentials", "/orders")
+
+
+def _record(block: Block, world: World, scratch: Path) -> None:
+    assert json.loads(block.text) == json.loads(records.shown())
+    named = [name for row in table("docs/decision-records.md", "A record") for name in re.findall(r"`(\w+)`", row[0])]
+    assert named == [field.name for field in dataclasses.fields(DecisionEvent)]
+
+
+def _report(block: Block, world: World, scratch: Path) -> None:
+    """The command on a log, and what it prints: one run stands for both blocks."""
+    command, output = (BLOCKS[f"docs/decision-records.md:{name}"].text for name in ("report", "output"))
+    file = scratch / "decisions.jsonl"
+    file.write_text("".join(f"{line}\n" for line in records.log()), encoding="utf-8")
+    said = Console(ROOT, scratch, {}).run(f"{command.strip().replace(file.name, str(file))} || test $? = 1")
+    assert said == output
+
+
+def _metrics(block: Block, world: World, scratch: Path) -> None:
+    """The app of the page, and what it says of the app's metrics: one run stands for three blocks."""
+    text = {name: BLOCKS[f"docs/metrics.md:{name}"].text for name in ("scrape", "alerts")}
+    scrape = metrics.scraped(BLOCKS["docs/metrics.md:prometheus"], world)
+    assert metrics.shown(scrape) == sorted(text["scrape"].splitlines())
+    metrics.check_names(scrape)
+    metrics.check_alerts(text["alerts"], scrape)
+    metrics.check_stats()
+
+
+def _outage(block: Block, world: World, scratch: Path) -> None:
+    assert metrics.outage(world) == block.text
+
+
 def _tools(block: Block, world: World, scratch: Path) -> None:
     """Commands of developers: too slow to run here, so each line must name a tool that is installed and files that
     exist."""
@@ -322,6 +366,17 @@ RUNNERS: dict[str, Runner] = {
     "docs/delegate.md:rules": _depth,
     "docs/operations.md:deny": _just_run,
     "docs/operations.md:deny-file": _deny_file,
+    "docs/metrics.md:stats": _just_run,
+    "docs/metrics.md:prometheus": _metrics,
+    "docs/metrics.md:scrape": _metrics,
+    "docs/metrics.md:opentelemetry": _just_run,
+    "docs/metrics.md:watch": _just_run,
+    "docs/metrics.md:outage": _outage,
+    "docs/metrics.md:alerts": _metrics,
+    "docs/decision-records.md:setup": _records,
+    "docs/decision-records.md:record": _record,
+    "docs/decision-records.md:report": _report,
+    "docs/decision-records.md:output": _report,
     "docs/test-your-api.md:app": _test_page,
     "docs/test-your-api.md:existing": _test_page,
     "docs/test-your-api.md:settings": _test_page,
@@ -331,7 +386,12 @@ RUNNERS: dict[str, Runner] = {
     "docs/test-your-api.md:real": _test_page,
     "docs/test-your-api.md:unittest": _test_page,
 }
-ONCE: dict[Runner, str] = {_session: "README.md:ask", _test_page: "docs/test-your-api.md:conftest"}
+ONCE: dict[Runner, str] = {
+    _session: "README.md:ask",
+    _test_page: "docs/test-your-api.md:conftest",
+    _report: "docs/decision-records.md:report",
+    _metrics: "docs/metrics.md:prometheus",
+}
 
 
 def test_every_block_has_a_runner_and_every_runner_a_block() -> None:

@@ -1,5 +1,5 @@
 """What decisions are told apart by comes from closed sets, whatever strangers send (threats L-03), and no token id
-is written down (L-05). There are no metrics yet: these fields are what their labels will be made of."""
+is written down (L-05). These fields are what the labels of metrics are made of: tests/contrib has those."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_l_03_every_row_of_the_table_is_told_apart_by_closed_sets(
 def test_l_03_strangers_make_no_series(
     make_front: Callable[..., Front], broker: StubBroker, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    """200 requests of which no two are alike; the full figure is one of load, and comes with the metrics."""
+    """200 requests of which no two are alike; test_prometheus.py has the full figure."""
     events: list[DecisionEvent] = []
     front = make_front(name, guard_on_decision=events.append)
     draw = random.Random(name)

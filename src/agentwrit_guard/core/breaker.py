@@ -83,9 +83,11 @@ class Breaker:
 
     @property
     def state(self) -> State:
-        if self._until is None:
+        # Read once: whoever looks holds no lock, and another thread may close it meanwhile.
+        until = self._until
+        if until is None:
             return "closed"
-        return "half_open" if self._probing or self._monotonic() >= self._until else "open"
+        return "half_open" if self._probing or self._monotonic() >= until else "open"
 
     def check(self) -> None:
         """BrokerUnavailable (fault `breaker`), with the time to come back, while nobody may call the broker."""

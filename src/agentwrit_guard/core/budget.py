@@ -28,6 +28,11 @@ class Budget:
         self._left = float(self._burst)
         self._since = self._monotonic()
 
+    @property
+    def left(self) -> float:
+        """Calls that could be made at once, by what is known without the lock; below 0 some are promised ahead."""
+        return min(self._burst, self._left + max(0.0, self._monotonic() - self._since) * self._rate)
+
     def check(self) -> None:
         """BrokerUnavailable (fault `budget`) if `take` would raise it now."""
         with self._lock:

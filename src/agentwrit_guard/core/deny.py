@@ -95,6 +95,10 @@ class DenyList:
     def __len__(self) -> int:
         return len(self._own) + len(self._file)
 
+    def sizes(self) -> tuple[int, int]:
+        """How many entries are the program's, and how many the file's."""
+        return len(self._own), len(self._file)
+
     def add(self, entry: DenyEntry) -> None:
         """Deny from now on. DenyListFull, with nothing changed, when there is no room."""
         with self._lock:

@@ -24,6 +24,7 @@ from agentwrit_guard.core.requirements import Params, Requirement, Unbound
 from agentwrit_guard.core.scopes import Scope
 from agentwrit_guard.core.validation import UNASKED, Notice, Validation
 from agentwrit_guard.core.wire import Flow
+from agentwrit_guard.core.witness import Witness
 from agentwrit_guard.errors import BrokerUnavailable
 
 ANY_AGENT: Final = Requirement.authenticated()
@@ -42,13 +43,15 @@ class Engine:
         *,
         keys: Keys | None = None,
         notice: Notice,
+        witness: Witness,
     ) -> None:
         self._policy = policy
         self._cache = cache
         self._hash = token_hash
         self._denied = denied
         self._inspect = Inspection(policy, denied, keys)
-        self._validation = Validation(policy, cache, load, notice)
+        self._witness = witness
+        self._validation = Validation(policy, cache, load, notice, witness)
 
     def decide(
         self, entries: Sequence[bytes], requirement: Requirement, params: Params, now: Instant
@@ -68,10 +71,12 @@ class Engine:
         if decision is not None:
             return decision
         if self._cache.rejected(key, now):
+            self._witness.cached += 1
             return self.refuse(Reason.REJECTED_BY_BROKER, source="cache")
         found = self._inspect(token, now)
         if isinstance(found, Objection):
             return self.refuse(found.reason, detail=found.detail)
+        self._witness.lookups += 1
         return Lookup(token, key, found.claims, found.payload, requirement, params)
 
     def max_age(self, requirement: Requirement) -> float:
@@ -133,6 +138,7 @@ class Engine:
             return None
         if now.wall < identity.allowed.principal.claims.exp and identity.started.age(now) >= self.max_age(requirement):
             return None
+        self._witness.cached += 1
         return self.judge(identity.allowed, requirement, params, now)
 
     def _stale(self, lookup: Lookup, now: Instant) -> Allowed | None:

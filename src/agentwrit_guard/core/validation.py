@@ -17,6 +17,7 @@ from agentwrit_guard.core.load import Load
 from agentwrit_guard.core.lookup import Lookup
 from agentwrit_guard.core.policy import Policy
 from agentwrit_guard.core.wire import Flow, has_unknown_field, same_claims
+from agentwrit_guard.core.witness import Witness
 from agentwrit_guard.errors import BrokerUnavailable
 
 Notice = Callable[[str, str], None]
@@ -33,11 +34,12 @@ UNASKED: Final = frozenset((*_NOT_ASKED.values(), Reason.BROKER_UNAVAILABLE))
 
 
 class Validation:
-    def __init__(self, policy: Policy, cache: IdentityCache, load: Load, notice: Notice) -> None:
+    def __init__(self, policy: Policy, cache: IdentityCache, load: Load, notice: Notice, witness: Witness) -> None:
         self._policy = policy
         self._cache = cache
         self._load = load
         self._notice = notice
+        self._witness = witness
 
     def __call__(self, lookup: Lookup, started: Instant, max_age: float) -> Flow[Allowed | Denied]:
         """The identity that the broker confirms, kept, or why there is none.
@@ -49,14 +51,19 @@ class Validation:
             return held.allowed
         if self._cache.rejected(lookup.key, started):
             return self._refuse(Reason.REJECTED_BY_BROKER, source="cache")
+        asking = self._witness.asking(started)
         try:
-            claims = yield from self._load.validate(lookup.token.reveal(), known=held is not None)
+            claims = yield from asking.watched(self._load.validate(lookup.token.reveal(), known=held is not None))
         except BrokerUnavailable as fault:
+            if fault.fault not in _NOT_ASKED:
+                self._witness.ended(asking, "unavailable", fault.fault)
             return self.unavailable(fault)
         if claims is None:
             self._cache.reject(lookup.key, started)
+            self._witness.ended(asking, "invalid")
             return self._refuse(Reason.REJECTED_BY_BROKER)
         if not same_claims(lookup.payload, claims):
+            self._witness.ended(asking, "unavailable", "mismatch")
             return self._refuse(Reason.CLAIMS_MISMATCH)
         if has_loop(lookup.claims):
             self._notice("chain_loop", "an agent stands twice in a delegation chain; chain_loops='deny' refuses it")
@@ -66,6 +73,7 @@ class Validation:
         fresh = Allowed(Principal(lookup.claims, started.wall, "broker", resources), "broker")
         again = Allowed(Principal(lookup.claims, started.wall, "cache", resources), "cache")
         kept = self._cache.put(lookup.key, Identity(again, started))
+        self._witness.ended(asking, "valid")
         return fresh if kept else self._refuse(Reason.REJECTED_BY_BROKER)
 
     def unavailable(self, fault: BrokerUnavailable) -> Denied:
