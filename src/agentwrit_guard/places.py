@@ -1,8 +1,8 @@
 """Places for calls to the broker: so many at once in a process, and a line for those who find none (threats X-03).
 
-Threads and event loops stand in the same line. Whoever has stood in it for `patience` seconds leaves it, unless it
-has moved so fast meanwhile that the call can still be made in time: a thousand agents after a restart all get in at a
-broker that is up to it, and nobody waits for one that is not.
+Threads and event loops stand in the same line, and who goes ahead in it overtakes those of both. Whoever has stood in
+it for `patience` seconds leaves it, unless it has moved so fast meanwhile that the call can still be made in time: a
+thousand agents after a restart all get in at a broker that is up to it, and nobody waits for one that is not.
 
 What a finalizer may run, giving a place back, gets along with being run in the middle of anything here: hence the
 reentrant lock, and a plain lock for each thread that waits instead of an event, whose own lock is not.
@@ -11,23 +11,20 @@ reentrant lock, and a plain lock for each thread that waits instead of an event,
 from __future__ import annotations
 
 import asyncio
-import collections
 import math
 import threading
 import time
 from collections.abc import Callable
 
+from agentwrit_guard.core.line import Line, Stand
 from agentwrit_guard.errors import BrokerUnavailable
 
 
-class Place:
+class Place(Stand):
     """A call's place, or its stand in the line for one. Whoever makes it gives it back, whatever came of it."""
 
     loop: asyncio.AbstractEventLoop | None = None
     wake: Callable[[], object]
-    since: float
-    before: int
-    handed: int
 
 
 class Places:
@@ -42,8 +39,7 @@ class Places:
         """All free, nobody waiting, a new lock (for a forked child)."""
         self._lock = threading.RLock()
         self._held: set[Place] = set()
-        self._line: collections.OrderedDict[Place, None] = collections.OrderedDict()
-        self._handed = 0
+        self._line: Line[Place] = Line()
 
     @property
     def taken(self) -> int:
@@ -72,15 +68,14 @@ class Places:
         if place not in self._held:
             # A loop that a thousand newcomers keep busy must come round first: that is not the broker's time.
             await asyncio.sleep(0)
-            place.before -= self._handed - place.handed
-            place.since, place.handed = time.monotonic(), self._handed
+            self._line.begin(place, time.monotonic())
         while (seconds := self._waits(place, deadline)) is not None:
             await asyncio.wait((came,), timeout=seconds)
 
     def give(self, place: Place) -> None:
         """Hand a place on to whoever is first in the line, or leave the line. Once more does nothing."""
         with self._lock:
-            self._line.pop(place, None)
+            self._line.leave(place)
             self._held.discard(place)
             self._hand_out()
 
@@ -89,15 +84,12 @@ class Places:
             if not self._line and len(self._held) < self._count:
                 self._held.add(place)
                 return
-            place.since, place.before, place.handed = time.monotonic(), len(self._line), self._handed
-            self._line[place] = None
+            self._line.join(place, time.monotonic())
             self._hand_out()
 
     def _hand_out(self) -> None:
-        while self._line and len(self._held) < self._count:
-            place, _ = self._line.popitem(last=False)
+        while len(self._held) < self._count and (place := self._line.next()) is not None:
             self._held.add(place)
-            self._handed += 1
             try:
                 place.wake()
             except RuntimeError:
@@ -113,10 +105,7 @@ class Places:
         if left > 0:
             if stood < self._patience:
                 return min(self._patience - stood, left)
-            # At most so many: nobody overtakes, but some before may have left.
-            handed = self._handed - place.handed
-            before = min(place.before - handed, len(self._line) - 1)
-            if in_time(self._count, before, handed, stood, left):
+            if self._line.moves(place, self._count, now, left):
                 return min(self._patience, left)
         self._reclaim()
         if place in self._held:
@@ -129,13 +118,3 @@ class Places:
             for place in [held for held in self._held if held.loop is not None and held.loop.is_closed()]:
                 self._held.discard(place)
             self._hand_out()
-
-
-def in_time(count: int, before: int, handed: int, stood: float, left: float) -> bool:
-    """Whether who has `before` others before it may expect its call to end in `left` seconds.
-
-    In the `stood` seconds that it has waited, `handed` places were handed out. The first `count` of them prove nothing:
-    so many calls can end in any moment, however long they took. Calls before its own are those before it and the
-    `count` that are being made.
-    """
-    return handed > count and (before + count + 1) * stood <= handed * left

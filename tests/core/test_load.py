@@ -147,6 +147,17 @@ def test_p5_who_was_valid_here_pays_nothing(load: Load) -> None:
     assert left(load) == 0
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_p5_who_was_valid_here_goes_ahead_of_strangers_at_each_try(load: Load, known: bool) -> None:
+    call = Driven(load, known=known)
+    for outcome in (fault("reset"), TRUE):
+        assert call.request is not None
+        assert call.request.ahead is known
+        call.leave()
+        found = call.told(outcome)
+    assert found == "valid"
+
+
 def test_x_03a_who_stands_in_line_has_not_paid_yet(load: Load) -> None:
     """A thousand agents who come at once: only those under way have paid."""
     line = [Driven(load) for _ in range(1000)]

@@ -1,12 +1,14 @@
-"""Places for calls: so many at once, one line for threads and tasks, and every place comes back (threats X-03)."""
+"""Places for calls: so many at once, one line for threads and tasks, and every place comes back (threats X-03).
+
+Who is next in the line, and who stays in it, is shown by `tests/core/test_line.py` in a time of its own.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import collections
 import contextlib
 import gc
-import heapq
+import json
 import random
 import signal
 import socket
@@ -24,7 +26,7 @@ from agentwrit_guard.core.wire import BrokerReply, BrokerRequest, Flow, ask, val
 from agentwrit_guard.errors import BrokerUnavailable
 from agentwrit_guard.link import AsyncLink, Link
 from agentwrit_guard.link.errand import Errand
-from agentwrit_guard.places import Place, Places, in_time
+from agentwrit_guard.places import Place, Places
 from agentwrit_guard.transport import LinkOptions
 from tests.kit.clock import MovableClock
 from tests.kit.stub import StubBroker
@@ -57,8 +59,8 @@ async def auntil(condition: Callable[[], Any]) -> None:
     raise AssertionError("it never came to it")
 
 
-def held(places: Places) -> Place:
-    place = Place()
+def held(places: Places, *, ahead: bool = False) -> Place:
+    place = Place(ahead=ahead)
     places.take(place, never())
     return place
 
@@ -74,73 +76,6 @@ def in_thread(work: Callable[[], object]) -> Iterator[threading.Thread]:
 
 
 # --- who waits, and for how long
-
-
-@pytest.mark.parametrize("patience", [0.25, 0.05])
-@pytest.mark.parametrize("slowness", [1.01, 2.0, 7.9])
-def test_x_03_nobody_stays_for_a_broker_slower_than_patience(patience: float, slowness: float) -> None:
-    """However its answers are spread, no place comes back twice while somebody waits for the first time."""
-    stay = longest_stay(count=32, call=patience * slowness, callers=5000, patience=patience, within=4.0)
-    assert stay == pytest.approx(patience)
-
-
-@pytest.mark.parametrize("call", [0.001, 0.005, 0.02, 0.05, 0.06])
-def test_x_03a_a_thousand_stay_for_a_broker_that_is_up_to_it(call: float) -> None:
-    outcomes = simulated(count=32, call=call, arrivals=[0.0] * 1000, patience=0.25, timeout=2.0)
-    assert {ended for _, ended in outcomes} == {True}
-
-
-@pytest.mark.parametrize("call", [0.07, 0.1, 0.12])
-def test_x_03_who_cannot_be_served_in_time_leaves_early_and_the_others_are_served(call: float) -> None:
-    outcomes = simulated(count=32, call=call, arrivals=[0.0] * 1000, patience=0.25, timeout=2.0)
-    served = [left for left, ended in outcomes if ended]
-    refused = [left for left, ended in outcomes if not ended]
-    assert len(served) >= 0.7 * 32 * 2.0 / call
-    assert max(served) <= 2.0
-    assert collections.Counter(refused)[0.25] >= 0.5 * len(refused)
-
-
-def longest_stay(*, count: int, call: float, callers: int, patience: float, within: float) -> float:
-    dice = random.Random(1)
-    arrivals = sorted(dice.random() * within for _ in range(callers))
-    outcomes = simulated(count=count, call=call, arrivals=arrivals, patience=patience, timeout=20.0)
-    return max(left - came for came, (left, ended) in zip(arrivals, outcomes, strict=True) if not ended)
-
-
-def simulated(
-    *, count: int, call: float, arrivals: list[float], patience: float, timeout: float
-) -> list[tuple[float, bool]]:
-    """Of each caller, when it left or its call ended, and which of both; by the rule alone, in a time of its own."""
-    events = [(came, 0, number) for number, came in enumerate(arrivals)]  # 0 comes, 1 ends, 2 looks
-    line: dict[int, tuple[int, int]] = {}
-    outcomes: list[tuple[float, bool]] = [(0.0, False)] * len(arrivals)
-    free, handed = count, 0
-    heapq.heapify(events)
-    while events:
-        now, kind, number = heapq.heappop(events)
-        if kind == 0:
-            line[number] = len(line), handed
-            heapq.heappush(events, (now + patience, 2, number))
-        elif kind == 1:
-            free += 1
-        elif number in line:
-            before, since = line[number]
-            before = min(before - (handed - since), len(line) - 1)
-            stood, left = now - arrivals[number], arrivals[number] + timeout - now
-            if left > 1e-9 and in_time(count, before, handed - since, stood, left):
-                heapq.heappush(events, (now + min(patience, left), 2, number))
-            else:
-                del line[number]
-                outcomes[number] = now, False
-        while free and line:
-            first = next(iter(line))
-            _, since = line.pop(first)
-            free -= 1
-            if now > arrivals[first]:
-                handed += 1
-            outcomes[first] = now + call, True
-            heapq.heappush(events, (now + call, 1, first))
-    return outcomes
 
 
 def test_x_03_who_finds_no_place_leaves_after_patience() -> None:
@@ -223,6 +158,66 @@ def test_threads_and_tasks_stand_in_one_line_in_the_order_they_came() -> None:
     assert (places.taken, places.waiting) == (0, 0)
 
 
+def test_p5_known_ones_overtake_strangers_in_threads_and_loops_alike() -> None:
+    places = Places(1)
+    first = held(places)
+    came: list[str] = []
+
+    def thread(name: str) -> None:
+        place = held(places, ahead=name.isupper())
+        came.append(name)
+        places.give(place)
+
+    async def task(name: str) -> None:
+        place = Place(ahead=name.isupper())
+        await places.atake(place, never())
+        came.append(name)
+        places.give(place)
+
+    threads = []
+    for number, name in enumerate("abCDeFgH"):
+        work = (lambda name: asyncio.run(task(name))) if number % 2 else thread
+        threads.append(threading.Thread(target=work, args=(name,)))
+        threads[-1].start()
+        until(lambda expected=number + 1: places.waiting == expected)
+    assert came == []
+    places.give(first)
+    for each in threads:
+        each.join(20)
+    assert came == list("CDFHabeg")
+    assert (places.taken, places.waiting) == (0, 0)
+
+
+def test_p5_a_stranger_leaves_though_the_line_moves_if_it_moves_for_known_ones_only() -> None:
+    places, left = Places(1, 0.05), threading.Event()
+
+    def entered() -> Place:
+        place = Place(ahead=True)
+        place.wake = lambda: None
+        places._enter(place)
+        return place
+
+    def known() -> None:
+        """One of them is always in line as the place is given. In the end it would be the stranger's."""
+        one = first
+        for _ in range(300_000):
+            other = entered()
+            places.give(one)
+            one = other
+            if left.is_set():
+                break
+        places.give(one)
+
+    first, stranger = entered(), Place()
+    with in_thread(known):
+        with pytest.raises(BrokerUnavailable) as caught:
+            places.take(stranger, never())
+        left.set()
+    assert caught.value.fault == "queue"
+    places.give(stranger)
+    assert (places.taken, places.waiting) == (0, 0)
+
+
 def test_giving_back_twice_gives_back_once() -> None:
     places = Places(2)
     one, other = held(places), held(places)
@@ -258,7 +253,7 @@ def test_never_more_places_than_there_are_whatever_happens_at_once() -> None:
     def threads_work(seed: int) -> None:
         dice = random.Random(seed)
         for _ in range(150):
-            place = Place()
+            place = Place(ahead=dice.random() < 0.3)
             try:
                 places.take(place, time.monotonic() + dice.random() / 100)
                 enter(1)
@@ -272,7 +267,7 @@ def test_never_more_places_than_there_are_whatever_happens_at_once() -> None:
                     places.give(place)
 
     async def task(dice: random.Random) -> None:
-        place = Place()
+        place = Place(ahead=dice.random() < 0.3)
         try:
             await places.atake(place, time.monotonic() + dice.random() / 100)
             enter(1)
@@ -304,16 +299,16 @@ def test_never_more_places_than_there_are_whatever_happens_at_once() -> None:
 
 
 def test_thousands_who_leave_at_once_leave_nothing() -> None:
-    async def leaving() -> None:
+    async def leaving(number: int) -> None:
         """As the runners do: who is cancelled gives back."""
-        place = Place()
+        place = Place(ahead=number % 2 == 0)
         try:
             await places.atake(place, never())
         finally:
             places.give(place)
 
     async def main() -> None:
-        tasks = [asyncio.create_task(leaving()) for _ in range(5000)]
+        tasks = [asyncio.create_task(leaving(number)) for number in range(5000)]
         await auntil(lambda: places.waiting == 5000)
         for task in reversed(tasks):
             task.cancel()
@@ -327,11 +322,12 @@ def test_thousands_who_leave_at_once_leave_nothing() -> None:
     assert places.taken == 0
 
 
-def test_a_place_that_comes_as_its_task_is_cancelled_goes_on_to_the_next() -> None:
+@pytest.mark.parametrize("ahead", ["", "a", "ab"])
+def test_a_place_that_comes_as_its_task_is_cancelled_goes_on_to_the_next(ahead: str) -> None:
     places = Places(1)
 
     async def one(came: list[str], name: str) -> None:
-        place = Place()
+        place = Place(ahead=name in ahead)
         try:
             await places.atake(place, never())
             came.append(name)
@@ -411,9 +407,10 @@ def test_who_is_refused_for_want_of_such_a_place_gets_it() -> None:
     places.take(Place(), never())
 
 
-def test_a_line_is_not_held_up_by_who_stood_in_it_in_a_loop_that_was_closed() -> None:
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_line_is_not_held_up_by_who_stood_in_it_in_a_loop_that_was_closed(ahead: bool) -> None:
     async def waits() -> None:
-        await places.atake(Place(), never())
+        await places.atake(Place(ahead=ahead), never())
 
     places = Places(1)
     place = held(places)
@@ -482,6 +479,30 @@ def test_x_03_threads_and_loops_of_a_guard_share_its_places(stub: StubBroker, cl
     guard.close()
     assert [type(decision) for decision in decisions] == [Allowed] * 40
     assert guard._link._places.taken == 0
+
+
+def test_p5_a_known_token_goes_ahead_of_strangers_in_line(stub: StubBroker, clock: MovableClock) -> None:
+    guard = Guard(stub.url, clock=clock.clock, max_in_flight=1, timeout=60, queue_timeout=60)
+    waiting = lambda: guard._link._places.waiting  # noqa: E731
+    for name in ("known-t", "known-a"):
+        assert isinstance(guard.check(bearer(name)), Allowed)
+    clock.move(5)
+    with ThreadPoolExecutor(8) as pool:
+        with stub.held():
+            found = [pool.submit(guard.check, bearer("first"))]
+            until(lambda: stub.calls == 3)
+            for number in range(4):
+                found.append(pool.submit(guard.check, bearer(f"stranger-{number}")))
+                until(lambda number=number: waiting() == number + 1)
+            found.append(pool.submit(guard.check, bearer("known-t")))
+            until(lambda: waiting() == 5)
+            found.append(pool.submit(asyncio.run, guard.acheck(bearer("known-a"))))
+            until(lambda: waiting() == 6)
+        assert [type(each.result(60)) for each in found] == [Allowed] * 7
+    guard.close()
+    asked = [json.loads(body)["token"] for body in stub.bodies[3:]]
+    order = ["known-t", "known-a", *(f"stranger-{number}" for number in range(4))]
+    assert asked == [token(jti=name) for name in order]
 
 
 def test_x_03_the_deadline_in_line_is_no_timeout_of_the_broker(stub: StubBroker) -> None:

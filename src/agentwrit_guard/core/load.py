@@ -32,7 +32,8 @@ class Load:
         self.budget.reset()
 
     def validate(self, token: str, *, known: bool) -> Flow[Mapping[str, object] | None]:
-        """`wire.validate` within the limits; a token that was valid here before (`known`) costs no budget.
+        """`wire.validate` within the limits; a token that was valid here before (`known`) costs no budget,
+        and goes ahead of those that were not.
 
         A request that is sent once more is paid for twice. BrokerUnavailable with the fault `breaker`, `budget` or
         `queue` for a call that is not made; of a second try that is not made, the first one's fault stands.
@@ -59,7 +60,7 @@ class Load:
             while True:
                 before = paid
                 try:
-                    reply = yield dataclasses.replace(request, leave=leave)
+                    reply = yield dataclasses.replace(request, leave=leave, ahead=known)
                 except BrokerUnavailable as fault:
                     if fault.fault in _NOT_SENT:
                         self._refund(paid - before)

@@ -27,7 +27,8 @@ class BrokerRequest:
     """One request; `path` is below the broker's base URL. Body and bearer are secret and shown nowhere.
 
     `leave`, if there is one, is called when nothing but it stands between the request and the broker. It gives the
-    seconds to wait before it is sent, or raises BrokerUnavailable: then it is not.
+    seconds to wait before it is sent, or raises BrokerUnavailable: then it is not. Where requests wait for their turn,
+    one that is `ahead` overtakes those that are not.
     """
 
     method: str
@@ -35,6 +36,7 @@ class BrokerRequest:
     body: bytes | None = field(default=None, repr=False)
     bearer: str | None = field(default=None, repr=False)
     leave: Callable[[], float] | None = field(default=None, repr=False, compare=False)
+    ahead: bool = False
 
     @classmethod
     def post(

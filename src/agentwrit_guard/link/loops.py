@@ -97,7 +97,7 @@ class AsyncLink(Runner):
             flow.close()
 
     async def _exchange(self, request: BrokerRequest, deadline: float) -> BrokerReply:
-        place = Place()
+        place = Place(ahead=request.ahead)
         try:
             # The queue stands here and not in the HTTP library's pool, whose every step looks at all that wait in it.
             await self._places.atake(place, deadline)

@@ -110,7 +110,7 @@ class Link(Runner):
     def _exchange(self, request: BrokerRequest, deadline: float, opening: int) -> BrokerReply:
         """One request in a thread of the pool, which is left to itself at the deadline and keeps its place until it
         ends. Where no thread can be had, as in an interpreter that is ending, it runs in the caller's own."""
-        place = Place()
+        place = Place(ahead=request.ahead)
         try:
             self._places.take(place, deadline)
             if seconds := self._leave(request, deadline):
