@@ -105,6 +105,14 @@ ABOUT: Final[Mapping[str, About]] = {
         "by commas."
     ),
     "realm": About("The realm in challenges: printable ASCII without quotes and backslashes."),
+    "enforce": About(
+        "`False` is shadow mode: refusals are recorded, and the requests go through without an agent. Only with "
+        "`until`. See [operations](operations.md#roll-out-shadow-then-enforce)."
+    ),
+    "until": About(
+        "The last day of shadow mode, in UTC, as in `2027-01-31`. From the next day on the guard enforces, whatever "
+        "`enforce` says."
+    ),
     "allow_http": About(
         "Permits `http` off loopback, where tokens travel in the clear, and warns at every start. In the environment "
         "`1`, `true`, `yes`, `on` or `0`, `false`, `no`, `off`."
@@ -162,6 +170,9 @@ without a method is for all methods. |
 agent's, without an agent. |
 | `allow_preflight` | `AGENTWRIT_ALLOW_PREFLIGHT` | `False` | Lets CORS preflights go on: OPTIONS with `Origin` and \
 `Access-Control-Request-Method`. |
+| `private_answers` | `AGENTWRIT_PRIVATE_ANSWERS` | `False` | Adds `Cache-Control: private` and `Vary: Authorization` \
+to answers to agents that lack them, where an HTTP cache stands in front of the API. Refusals carry `no-store` in any \
+case. |
 
 ## Other names in the environment
 
@@ -178,7 +189,7 @@ def render() -> str:
 
 def _row(field: dataclasses.Field[object]) -> str:
     about = ABOUT[field.name]
-    kind = str(field.type).replace(" | None", "").replace(", ...", "")
+    kind = str(field.type).replace(" | None", "").replace(", ...", "").replace("Until", "date")
     cells = (
         f"`{field.name}`",
         f"`{PREFIX}{field.name.upper()}`",

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterable
 from contextlib import aclosing
 
-from agentwrit_guard import asgiscope
+from agentwrit_guard import asgiscope, asgiverdict
 from agentwrit_guard.asgiscope import ASGIApp, Message, Receive, Scope, Send
 from agentwrit_guard.core.bearer import refuse
 from agentwrit_guard.core.decisions import Allowed, Denied, Reason
@@ -27,7 +27,8 @@ class GuardMiddleware:
 
     The options are `Perimeter`'s: `public` paths need no agent, `protect` narrows the guard to parts of the app,
     `others="pass"` leaves requests without an AgentWrit credential to the app's own authentication, and
-    `allow_preflight=True` lets CORS preflights by. The app finds its agent in `request.state.agent`, or with
+    `allow_preflight=True` lets CORS preflights by. `private_answers=True` keeps shared caches from answers to agents
+    that say nothing of caching themselves. The app finds its agent in `request.state.agent`, or with
     `current_agent` of its framework. Websockets and streamed answers end with their agent's token, and are validated
     again every `recheck_interval` seconds. Lifespan passes through and closes the guard's connections at the end.
     """
@@ -41,13 +42,17 @@ class GuardMiddleware:
         protect: Iterable[str] | None = None,
         others: Others = "refuse",
         allow_preflight: bool = False,
+        private_answers: bool = False,
     ) -> None:
         _check_app(app)
         if not isinstance(guard, Guard):
             raise ConfigurationError(f"guard must be a Guard, got {type(guard).__name__}")
         self.app = app
         self.guard = guard
+        if not isinstance(private_answers, bool):
+            raise ConfigurationError(f"private_answers must be True or False, got {private_answers!r}")
         self._perimeter = Perimeter(public, protect, others, allow_preflight)
+        self._private_answers = private_answers
         self._roots = _root_paths(app)
         self._rounds = Rounds()
 
@@ -95,14 +100,19 @@ class GuardMiddleware:
         ):
             return None, False
         authorization = asgiscope.authorization(scope)
-        decision = self.guard.decide(authorization, query=scope.get("query_string", b""))
-        asked = isinstance(decision, Lookup)
-        if isinstance(decision, Lookup):
-            decision = await self.guard.asettle(decision)
-        elif isinstance(decision, Denied) and self._perimeter.passes(authorization):
+        found = self.guard.decide(authorization, query=scope.get("query_string", b""))
+        if isinstance(found, Lookup):
+            settled = await asgiverdict.settle(scope, self.guard, found, phase="middleware", front="asgi")
+            return None if settled is None else self._recorded(scope, settled), True
+        if isinstance(found, Denied) and self._perimeter.passes(authorization):
             return None, False
-        asgiscope.record(scope, self.guard, decision, phase="middleware", front="asgi")
-        return decision, asked
+        return self._recorded(scope, found), False
+
+    def _recorded(self, scope: Scope, decision: Allowed | Denied) -> Allowed | Denied | None:
+        """The decision, or None where it is a refusal that is not enforced."""
+        binds = isinstance(decision, Allowed) or self.guard.enforces()
+        asgiscope.record(scope, self.guard, decision, phase="middleware", front="asgi", enforced=binds)
+        return decision if binds else None
 
     def _judges(self, method: str, scope: Scope) -> bool:
         """Whether the path needs a decision as the router will read it, or as it would with a root path of its own."""
@@ -124,8 +134,10 @@ class GuardMiddleware:
         """Run the app, for as long as its agent may stay (threats R-18)."""
         if allowed is None:
             await self._pass(scope, receive, send)
-        else:
-            await Lasting(scope, receive, send, self.guard, allowed, self._rounds).run(self._pass)
+            return
+        if self._private_answers:
+            send = asgiscope.private(send)
+        await Lasting(scope, receive, send, self.guard, allowed, self._rounds).run(self._pass)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the app. What a decorator or dependency refuses is answered from here, so that no error handler of

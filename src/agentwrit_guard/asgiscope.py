@@ -11,9 +11,8 @@ import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
+from agentwrit_guard import sharedcaches
 from agentwrit_guard.core.decisions import Allowed, Denied, Phase
-from agentwrit_guard.core.engine import ANY_AGENT
-from agentwrit_guard.core.requirements import Params, Requirement
 from agentwrit_guard.errors import ConfigurationError
 from agentwrit_guard.guard import Guard
 
@@ -95,57 +94,27 @@ def allowed_by(scope: Scope, guard: Guard | None) -> Allowed | None:
     return guards.get(asked)
 
 
-async def authorize(
-    scope: Scope, requirement: Requirement, params: Params, guard: Guard | None, *, front: str
-) -> Allowed | Denied:
-    """Judge a handler's requirement on the identity of this request, established now if no middleware has."""
-    asked = guard_of(scope, guard)
-    allowed = allowed_by(scope, asked)
-    if allowed is None or not asked.vouches(allowed, requirement):
-        query = scope.get("query_string", b"")
-        decision = await asked.acheck(authorization(scope), requirement, params, query=query)
-    else:
-        decision = asked.judge(allowed, requirement, params)
-        if decision is allowed and requirement == ANY_AGENT:
-            # Nothing was asked beyond what has been decided, and recorded, further out.
-            return decision
-    return settled(scope, asked, decision, front=front)
-
-
-def authorize_blocking(
-    scope: Scope, requirement: Requirement, params: Params, guard: Guard | None, *, front: str
-) -> Allowed | Denied:
-    """As `authorize`, for a sync handler in a worker thread."""
-    asked = guard_of(scope, guard)
-    allowed = allowed_by(scope, asked)
-    if allowed is None or not asked.vouches(allowed, requirement):
-        decision = asked.check(authorization(scope), requirement, params, query=scope.get("query_string", b""))
-    else:
-        decision = asked.judge(allowed, requirement, params)
-    return settled(scope, asked, decision, front=front)
-
-
-def settled(scope: Scope, guard: Guard, decision: Allowed | Denied, *, front: str) -> Allowed | Denied:
-    """Record a handler's decision; a refusal binds the middleware whatever the app makes of it."""
-    if isinstance(decision, Allowed):
-        leave(scope, guard, decision)
-    else:
-        refusals(scope).append(decision)
-    record(scope, guard, decision, phase="requirement", front=front)
-    return decision
-
-
 def refusals(scope: Scope) -> list[Denied]:
     """Where decorators and dependencies further in leave their refusals, even when they work on a copied scope."""
     found: list[Denied] = scope.setdefault(_REFUSED, [])
     return found
 
 
-def record(scope: Scope, guard: Guard, decision: Allowed | Denied, *, phase: Phase, front: str) -> None:
+def record(
+    scope: Scope, guard: Guard, decision: Allowed | Denied, *, phase: Phase, front: str, enforced: bool = True
+) -> None:
     if isinstance(decision, Allowed) and not guard.recording:
         return
+    route: object = getattr(scope.get("route"), "path", None) if phase == "requirement" else None
     guard.record(
-        decision, phase=phase, front=front, method=method(scope), path=scope["path"], request_id=request_id(scope)
+        decision,
+        phase=phase,
+        front=front,
+        method=method(scope),
+        path=scope["path"],
+        request_id=request_id(scope),
+        route=route if isinstance(route, str) else None,
+        enforced=enforced,
     )
 
 
@@ -157,6 +126,20 @@ def raw_headers(scope: Scope, denied: Denied) -> list[tuple[bytes, bytes]]:
         (b"content-length", str(len(denied.body)).encode()),
         (b"x-request-id", request_id(scope).encode()),
     ]
+
+
+def private(send: Send) -> Send:
+    """A `send` that keeps shared caches from an answer."""
+
+    async def kept(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = list(message.get("headers") or ())
+            texts = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+            added = [(name.lower().encode(), value.encode()) for name, value in sharedcaches.additions(texts)]
+            message = {**message, "headers": headers + added}
+        await send(message)
+
+    return kept
 
 
 async def refuse(denied: Denied, scope: Scope, receive: Receive, send: Send) -> None:

@@ -6,13 +6,17 @@ No header can make such a key: headers arrive as `HTTP_...`.
 
 from __future__ import annotations
 
+import functools
 import re
 import secrets
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from agentwrit_guard import sharedcaches
 from agentwrit_guard.core.decisions import Allowed, Denied, Phase
+from agentwrit_guard.core.lookup import Lookup
 from agentwrit_guard.core.requirements import Params, Requirement
+from agentwrit_guard.core.shadow import SHADOW_WAIT
 from agentwrit_guard.errors import ConfigurationError
 from agentwrit_guard.guard import Guard
 
@@ -24,6 +28,9 @@ KEY: Final = "agentwrit_guard"
 _INNERMOST: Final = "agentwrit_guard.innermost"
 _REFUSED: Final = "agentwrit_guard.refused"
 _REQUEST_ID: Final = "agentwrit_guard.request_id"
+ROUTE: Final = "agentwrit_guard.route"
+_SHADOW: Final = "agentwrit_guard.shadow"
+_SPARED: Final = "agentwrit_guard.spared"
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -87,27 +94,61 @@ def allowed_by(environ: Environ, guard: Guard | None) -> Allowed | None:
 
 def authorize(
     environ: Environ, requirement: Requirement, params: Params, guard: Guard | None, *, front: str
-) -> Allowed | Denied:
-    """Judge a handler's requirement on the identity of this request, established now if no middleware has."""
+) -> Allowed | Denied | None:
+    """Judge a handler's requirement on the identity of this request, established now if no middleware has.
+
+    None where the request goes on without an agent, because nothing is enforced.
+    """
     asked = guard_of(environ, guard)
     if asked is None:
         raise ConfigurationError("a handler requires an agent, but there is no GuardMiddleware and no guard= was given")
-    allowed = allowed_by(environ, asked)
+    spared: dict[Guard, Allowed | None] = environ.get(_SPARED, {})
+    allowed = spared[asked] if asked in spared else allowed_by(environ, asked)
+    decision: Allowed | Denied | Lookup | None
     if allowed is None or not asked.vouches(allowed, requirement):
-        decision = asked.check(authorization(environ), requirement, params, query=query(environ))
+        decision = asked.decide(authorization(environ), requirement, params, query=query(environ))
     else:
         decision = asked.judge(allowed, requirement, params)
-    return settled(environ, asked, decision, front=front)
+    if isinstance(decision, Lookup):
+        decision = settle(environ, asked, decision, phase="requirement", front=front)
+    return settled(environ, asked, decision, requirement, front=front)
 
 
-def settled(environ: Environ, guard: Guard, decision: Allowed | Denied, *, front: str) -> Allowed | Denied:
-    """Record a handler's decision; a refusal binds the middleware whatever the app makes of it."""
-    if isinstance(decision, Allowed):
-        leave(environ, guard, decision)
+def settle(environ: Environ, guard: Guard, lookup: Lookup, *, phase: Phase, front: str) -> Allowed | Denied | None:
+    """What a lookup comes to. None where nothing is enforced, and it takes longer than such a request may wait."""
+    if guard.enforces(lookup.requirement):
+        return guard.settle(lookup)
+    late = functools.partial(_record_late, environ, guard, phase, front)
+    return guard.settle_aside(lookup, _patience(environ, guard), late)
+
+
+def settled(
+    environ: Environ, guard: Guard, decision: Allowed | Denied | None, requirement: Requirement, *, front: str
+) -> Allowed | Denied | None:
+    """Record a handler's decision; a refusal binds the middleware whatever the app makes of it.
+
+    One that is not enforced takes the agent away, whatever else is allowed to this request: the app must not take for
+    proven what would have been refused.
+    """
+    if isinstance(decision, Denied) and guard.enforces(requirement):
+        bind(environ, guard, decision, front=front)
+        return decision
+    allowed = decision if isinstance(decision, Allowed) else None
+    spared: dict[Guard, Allowed | None] = environ.get(_SPARED, {})
+    if allowed is None or guard in spared:
+        environ[_SPARED] = {**spared, guard: allowed}
+        leave(environ, guard, None)
     else:
-        refusals(environ).append(decision)
-    record(environ, guard, decision, phase="requirement", front=front)
-    return decision
+        leave(environ, guard, allowed)
+    if decision is not None:
+        record(environ, guard, decision, phase="requirement", front=front, enforced=allowed is not None)
+    return allowed
+
+
+def bind(environ: Environ, guard: Guard, denied: Denied, *, front: str) -> None:
+    """Record a refusal that nothing of the app can undo."""
+    refusals(environ).append(denied)
+    record(environ, guard, denied, phase="requirement", front=front)
 
 
 def refusals(environ: Environ) -> list[Denied]:
@@ -116,7 +157,15 @@ def refusals(environ: Environ) -> list[Denied]:
     return found
 
 
-def record(environ: Environ, guard: Guard, decision: Allowed | Denied, *, phase: Phase, front: str) -> None:
+def record(
+    environ: Environ,
+    guard: Guard,
+    decision: Allowed | Denied,
+    *,
+    phase: Phase,
+    front: str,
+    enforced: bool = True,
+) -> None:
     if isinstance(decision, Allowed) and not guard.recording:
         return
     guard.record(
@@ -126,13 +175,34 @@ def record(environ: Environ, guard: Guard, decision: Allowed | Denied, *, phase:
         method=method(environ),
         path=path(environ),
         request_id=request_id(environ),
+        route=environ.get(ROUTE) if phase == "requirement" else None,
+        enforced=enforced,
     )
+
+
+def _record_late(environ: Environ, guard: Guard, phase: Phase, front: str, decision: Allowed | Denied) -> None:
+    record(environ, guard, decision, phase=phase, front=front, enforced=False)
+
+
+def _patience(environ: Environ, guard: Guard) -> float:
+    """Seconds that shadow mode may still cost this request, all its decisions together."""
+    now = guard.monotonic()
+    return max(0.0, float(environ.setdefault(_SHADOW, now + SHADOW_WAIT)) - now)
 
 
 def headers(environ: Environ, denied: Denied) -> list[tuple[str, str]]:
     """The headers of a refusal, the request id and the length of its body among them."""
     titled = [(name.title().replace("Www-", "WWW-"), value) for name, value in denied.headers]
     return [*titled, ("Content-Length", str(len(denied.body))), ("X-Request-ID", request_id(environ))]
+
+
+def private(start_response: StartResponse) -> StartResponse:
+    """A `start_response` that keeps shared caches from an answer."""
+
+    def kept(status: str, headers: list[tuple[str, str]], *rest: Any, **named: Any) -> Any:
+        return start_response(status, [*headers, *sharedcaches.additions(headers)], *rest, **named)
+
+    return kept
 
 
 def refuse(denied: Denied, environ: Environ, start_response: StartResponse) -> list[bytes]:

@@ -8,23 +8,23 @@ from typing import Any, Final
 from agentwrit_guard.clock import Clock
 from agentwrit_guard.core.bearer import token_in_query
 from agentwrit_guard.core.cache import Instant
-from agentwrit_guard.core.decisions import Allowed, Denied, Phase, Reason
-from agentwrit_guard.core.deny import DenyEntry, Level
+from agentwrit_guard.core.decisions import Allowed, Denied, Reason
 from agentwrit_guard.core.engine import ANY_AGENT
 from agentwrit_guard.core.lookup import Lookup
 from agentwrit_guard.core.requirements import Params, Requirement
-from agentwrit_guard.errors import BrokerUnavailable, ConfigurationError, DenyListFull
-from agentwrit_guard.hooks import Hook, ValidationHook
+from agentwrit_guard.core.shadow import Until
+from agentwrit_guard.errors import BrokerUnavailable, ConfigurationError
+from agentwrit_guard.hooks import Hook
+from agentwrit_guard.operations import Operations
+from agentwrit_guard.records import warn_of_shadow
 from agentwrit_guard.settings import Settings
-from agentwrit_guard.standing import Standing
-from agentwrit_guard.stats import Stats
 
 __all__ = ["Clock", "Guard"]
 
 _NO_PARAMS: Final[Params] = {}
 
 
-class Guard(Standing):
+class Guard(Operations):
     """Decides whether a request's bearer token is a valid agent's and whether it reaches what is asked for.
 
     Every setting may also come from the environment (`Guard.from_env`) or Flask's config; see the settings page.
@@ -32,7 +32,8 @@ class Guard(Standing):
     `timeout` the whole of one broker call in seconds, `stale_if_error` how many seconds past its TTL an identity still
     counts while the broker cannot be asked, `max_token_lifetime` the cap in seconds on `exp - iat` of any
     token. `resources` is the local ceiling: scopes of other resources count for nothing here. `pinned_keys` are files
-    with the broker's public key: tokens that it has not signed are refused without a call. `on_decision` is called
+    with the broker's public key: tokens that it has not signed are refused without a call. With `enforce=False` the
+    fronts record refusals and let the requests through, to the end of the day `until` (UTC). `on_decision` is called
     with each `DecisionEvent`. ConfigurationError names a setting that cannot be used.
 
     Threads and event loops may share one guard. Connections open on first use and after a fork anew.
@@ -63,6 +64,8 @@ class Guard(Standing):
         pinned_keys: Sequence[str] = (),
         pinned_thumbprints: Sequence[str] = (),
         realm: str = "agentwrit",
+        enforce: bool = True,
+        until: Until = None,
         allow_http: bool = False,
         ca_file: str | None = None,
         client_cert: str | None = None,
@@ -93,6 +96,8 @@ class Guard(Standing):
             pinned_keys=pinned_keys,
             pinned_thumbprints=pinned_thumbprints,
             realm=realm,
+            enforce=enforce,
+            until=until,
             allow_http=allow_http,
             ca_file=ca_file,
             client_cert=client_cert,
@@ -120,6 +125,9 @@ class Guard(Standing):
         super().__init__(settings, clock or Clock(), (on_decision,) if on_decision else ())
         self._link, self._alink = self._parts.link, self._parts.alink
         self._deny_file = self._parts.deny_file
+        self._shadow_end = settings.shadow_end
+        if self._shadow_end is not None:
+            warn_of_shadow(repr(self), self._shadow_end, self._clock.wall())
 
     def __repr__(self) -> str:
         return f"Guard({self.settings.broker_url!r})"
@@ -135,11 +143,6 @@ class Guard(Standing):
     def monotonic(self) -> float:
         """The time that the guard counts ages by, in seconds."""
         return self._clock.monotonic()
-
-    @property
-    def recording(self) -> bool:
-        """Whether decisions are logged or hooked at all; refusals are looked at in any case."""
-        return self._parts.recorder.wanted
 
     def decide(
         self,
@@ -214,6 +217,29 @@ class Guard(Standing):
         decision = self.decide(authorization, requirement, params, query=query)
         return await self.asettle(decision) if isinstance(decision, Lookup) else decision
 
+    def enforces(self, requirement: Requirement = ANY_AGENT) -> bool:
+        """Whether a refusal binds: not in shadow mode, be it the guard's own or that of the requirement."""
+        ends = max(self._shadow_end or 0.0, requirement.shadow_end or 0.0)
+        return not ends or self._clock.wall() >= ends
+
+    def settle_aside(
+        self, lookup: Lookup, seconds: float, late: Callable[[Allowed | Denied], None]
+    ) -> Allowed | Denied | None:
+        """As `settle`, waiting at most `seconds`: then None, and `late` is told of what it comes to."""
+        try:
+            return self._parts.aside.waited(lambda: self.settle(lookup), seconds, late)
+        except BrokerUnavailable as fault:
+            return self._engine.unavailable(fault)
+
+    async def asettle_aside(
+        self, lookup: Lookup, seconds: float, late: Callable[[Allowed | Denied], None]
+    ) -> Allowed | Denied | None:
+        """As `settle_aside`, without blocking the event loop (asyncio)."""
+        try:
+            return await self._parts.aside.awaited(lambda: self.asettle(lookup), seconds, late)
+        except BrokerUnavailable as fault:
+            return self._engine.unavailable(fault)
+
     def vouches(self, allowed: Allowed, requirement: Requirement) -> bool:
         """Whether an identity that was let in further out is still young enough to judge a requirement on.
 
@@ -235,73 +261,15 @@ class Guard(Standing):
         """
         return self._engine.judge(allowed, requirement, params or _NO_PARAMS, self._now())
 
-    def record(
-        self,
-        decision: Allowed | Denied,
-        *,
-        phase: Phase,
-        front: str,
-        method: str,
-        path: str,
-        request_id: str,
-        route: str | None = None,
-        enforced: bool = True,
-    ) -> None:
-        """Log one decision and tell the hook. Fronts call it once for each decision that they act on.
-
-        `route` is the path as declared, `enforced` False when the request goes on whatever was decided.
-        """
-        self._parts.recorder.decision(
-            decision,
-            phase=phase,
-            front=front,
-            method=method,
-            path=path,
-            request_id=request_id,
-            route=route,
-            enforced=enforced,
-        )
-
-    def watch(self, on_decision: Hook | None = None, on_validation: ValidationHook | None = None) -> Callable[[], None]:
-        """Tell further hooks: of each `DecisionEvent`, and of each `ValidationEvent`. Call what this returns to end it.
-
-        Hooks are plain functions and run where the decision is made, one after another: one that takes its time holds
-        up that request, and on an event loop all of them, but what one raises or returns changes nothing. What a hook
-        asks of this guard itself is decided as ever, and not told again; for the very token that is being validated it
-        may wait until `timeout`. ConfigurationError for what cannot be called.
-        """
-        return self._parts.hooks.watch(on_decision, on_validation)
-
-    def stats(self) -> Stats:
-        """What this guard has counted and holds now. Any thread or event loop may ask; it waits for no broker."""
-        return self._parts.stats(self._clock.now())
-
-    def deny(self, level: Level, target: str) -> None:
-        """Let nobody in any more whom this names, from the next decision on, in this process and until `undeny`.
-
-        `token` takes a `jti`, `task` a `task_id`, and `agent` or `chain` an agent's id: its own tokens, and every token
-        that came through it at any hop of a delegation. ConfigurationError for anything else. DenyListFull when
-        there are 10,000 entries: nothing is ever dropped for another one. For every process at once use `deny_file`.
-        """
-        entry = DenyEntry.checked(level, target)
-        try:
-            self._parts.denied.add(entry)
-        except DenyListFull as error:
-            self._parts.recorder.event("deny_list_full", str(error))
-            raise
-
-    def undeny(self, level: Level, target: str) -> bool:
-        """Take back what `deny` said; whether it had. What the deny file says is the file's."""
-        return self._parts.denied.remove(DenyEntry.checked(level, target))
-
     def close(self) -> None:
         """Close the sync connections. Use after it opens new ones."""
+        self._parts.aside.close()
         self._link.close()
 
     async def aclose(self) -> None:
         """Close the sync connections, and those of the running event loop."""
         try:
-            self._link.close()
+            self.close()
         finally:
             await self._alink.aclose()
 

@@ -40,6 +40,8 @@ class Lasting:
         self._authorization = asgiscope.authorization(scope)
         self._websocket = scope["type"] == "websocket"
         self._events = False
+        self._spared = False
+        """Whether it would be over, were anything enforced."""
         # From the accept of a websocket, the start of a stream of events, the first chunk of any other answer.
         self._vigil: Vigil | None = None
         self._receiving: set[asyncio.Task[Any] | None] = set()
@@ -129,6 +131,9 @@ class Lasting:
             self._vigil = None
 
     async def _end(self, denied: Denied) -> None:
+        if not self._guard.enforces():
+            self._spare(denied)
+            return
         self._leave()
         self._over = asyncio.Event()
         self._code = _LATER if denied.status == 503 else _VIOLATION
@@ -142,6 +147,14 @@ class Lasting:
             await self._tell()
         finally:
             self._over.set()
+
+    def _spare(self, denied: Denied) -> None:
+        """Say once that it would be over, and keep an eye on it: the shadow has an end."""
+        if self._vigil is not None:
+            self._rounds.enter(self._vigil, self._end)
+        if not self._spared:
+            self._spared = True
+            asgiscope.record(self._scope, self._guard, denied, phase="connection", front="asgi", enforced=False)
 
     async def _tell(self) -> None:
         # The client may have left before: whatever the server says to that, it is over.

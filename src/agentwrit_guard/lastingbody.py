@@ -31,6 +31,8 @@ class LastingBody:
         # From the start of a stream of events, from the first chunk of any other answer.
         self._vigil: Vigil | None = None
         self._over = False
+        self._spared = False
+        """Whether it would be over, were anything enforced."""
         self._body: Iterable[bytes] = ()
 
     def of(self, app: WSGIApp) -> Iterable[bytes]:
@@ -60,10 +62,14 @@ class LastingBody:
             self._vigil = Vigil(self._guard, self._authorization, self._allowed)
 
     def _ended(self) -> bool:
-        denied = None if self._vigil is None or self._over else self._vigil.ask_blocking()
-        if denied is not None:
-            self._over = True
-            wsgienviron.record(self._environ, self._guard, denied, phase="connection", front="wsgi")
+        if self._vigil is None or self._over:
+            return self._over
+        binds = self._guard.enforces()
+        # Nobody is asked for what will not be acted on: that could take longer than shadow mode may.
+        denied = self._vigil.ask_blocking() if binds else self._vigil.look()
+        if denied is not None and (binds or not self._spared):
+            wsgienviron.record(self._environ, self._guard, denied, phase="connection", front="wsgi", enforced=binds)
+            self._over, self._spared = binds, not binds
         return self._over
 
     def _start(self, status: str, headers: list[tuple[str, str]], *rest: Any, **named: Any) -> Callable[[bytes], Any]:

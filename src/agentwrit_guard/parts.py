@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from agentwrit_guard.aside import Aside
 from agentwrit_guard.clock import Clock
 from agentwrit_guard.core.breaker import Breaker
 from agentwrit_guard.core.budget import Budget
 from agentwrit_guard.core.cache import IdentityCache, Instant, TokenHash
+from agentwrit_guard.core.decisions import Allowed, Denied
 from agentwrit_guard.core.deny import DenyList
 from agentwrit_guard.core.engine import Engine
 from agentwrit_guard.core.inspection import IAT_AHEAD
@@ -44,6 +46,7 @@ class Parts:
     alink: AsyncLink
     hooks: Hooks
     recorder: Recorder
+    aside: Aside[Allowed | Denied]
 
     @classmethod
     def of(cls, settings: Settings, clock: Callable[[], Clock], hooks: tuple[Hook, ...]) -> Parts:
@@ -76,7 +79,7 @@ class Parts:
         witness = Witness(monotonic, lambda: clock().wall(), recorder.event, told.validated)
         engine = Engine(policy, cache, token_hash, denied, load, keys=keys, notice=recorder.event, witness=witness)
         link, alink = Link(options, places), AsyncLink(options, places)
-        return cls(engine, cache, denied, deny_file, load, places, witness, link, alink, told, recorder)
+        return cls(engine, cache, denied, deny_file, load, places, witness, link, alink, told, recorder, Aside())
 
     def stats(self, now: Instant) -> Stats:
         witness, outcomes = self.witness, self.witness.outcomes
@@ -112,5 +115,6 @@ class Parts:
         self.witness.reset()
         self.hooks.reset()
         self.recorder.reset()
+        self.aside.reset()
         if self.deny_file is not None:
             self.deny_file.reset()

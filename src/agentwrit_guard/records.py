@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from agentwrit_guard.core.claims import Principal
 from agentwrit_guard.core.decisions import Allowed, DecisionEvent, Denied, Phase, Reason
+from agentwrit_guard.core.shadow import last_day
 from agentwrit_guard.hooks import Hooks
 
 decisions_log: logging.Logger = logging.getLogger("agentwrit_guard.decisions")
@@ -71,6 +72,7 @@ _EVENTS: Final[Mapping[Reason, str]] = {
 
 NOTICES: Final = (
     "breaker_closed", "breaker_opened", "chain_loop", "clock_skew", "deny_file_broken", "deny_list_full",
+    "shadow_mode",
     "unknown_field",
 )  # fmt: skip
 """Events that no refusal stands behind. With those of refusals, `refused` and `hook_failed` they are all there are."""
@@ -150,6 +152,15 @@ class Recorder:
                 return False
             self._explained[name] = now
             return True
+
+
+def warn_of_shadow(what: str, end: float, now: float) -> None:
+    """Say at start-up what is not enforced, or no longer is not."""
+    if now < end:
+        text = f"{what} is in shadow mode: requests that it refuses go through, to the end of {last_day(end)} (UTC)"
+    else:
+        text = f"{what} is enforced again since the end of {last_day(end)} (UTC): enforce=False and until= can go"
+    events_log.warning("shadow_mode: %s", text, extra={"event": "shadow_mode"})
 
 
 def _shown(value: str) -> str:

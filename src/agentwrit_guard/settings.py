@@ -13,6 +13,7 @@ from typing import Any, Final
 from agentwrit_guard.brokerurl import broker_url
 from agentwrit_guard.core.bearer import valid_realm
 from agentwrit_guard.core.policy import Policy
+from agentwrit_guard.core.shadow import Until, last_day, shadow_end
 from agentwrit_guard.errors import ConfigurationError
 
 PREFIX: Final = "AGENTWRIT_"
@@ -51,6 +52,8 @@ class Settings:
     pinned_keys: Sequence[str] = ()
     pinned_thumbprints: Sequence[str] = ()
     realm: str = "agentwrit"
+    enforce: bool = True
+    until: Until = None
     allow_http: bool = False
     ca_file: str | None = None
     client_cert: str | None = None
@@ -65,6 +68,8 @@ class Settings:
             raise ConfigurationError(
                 f"trust_domain must be a lower-case name without scheme, got {self.trust_domain!r}"
             )
+        end = shadow_end(self.enforce, self.until)
+        object.__setattr__(self, "until", None if end is None else last_day(end))
         object.__setattr__(self, "principal_kinds", _kinds(self.principal_kinds))
         _number("cache_ttl", self.cache_ttl, low=0, high=60)
         _number("stale_if_error", self.stale_if_error, low=0, high=60)
@@ -94,6 +99,10 @@ class Settings:
             raise ConfigurationError(f"realm must be printable ASCII without quotes or backslashes, got {self.realm!r}")
         if self.client_key is not None and self.client_cert is None:
             raise ConfigurationError("client_key is set without client_cert")
+
+    @property
+    def shadow_end(self) -> float | None:
+        return shadow_end(self.enforce, self.until)
 
     @property
     def policy(self) -> Policy:
@@ -171,6 +180,7 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "unknown_token_rate": float,
     "unknown_token_burst": int,
     "breaker_failures": int,
+    "enforce": switch,
     "allow_http": switch,
     "principal_kinds": listed,
     "resources": listed,

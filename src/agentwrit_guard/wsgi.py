@@ -36,13 +36,17 @@ class GuardMiddleware:
         protect: Iterable[str] | None = None,
         others: Others = "refuse",
         allow_preflight: bool = False,
+        private_answers: bool = False,
     ) -> None:
         _check_app(app)
         if not isinstance(guard, Guard):
             raise ConfigurationError(f"guard must be a Guard, got {type(guard).__name__}")
         self.app = app
         self.guard = guard
+        if not isinstance(private_answers, bool):
+            raise ConfigurationError(f"private_answers must be True or False, got {private_answers!r}")
         self._perimeter = Perimeter(public, protect, others, allow_preflight)
+        self._private_answers = private_answers
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         decision = self._decide(environ)
@@ -51,6 +55,8 @@ class GuardMiddleware:
         wsgienviron.enter(environ, self.guard, decision)
         if decision is None:
             return self._pass(environ, start_response)
+        if self._private_answers:
+            start_response = wsgienviron.private(start_response)
         return LastingBody(environ, start_response, self.guard, decision).of(self._pass)
 
     def _decide(self, environ: Environ) -> Allowed | Denied | None:
@@ -65,13 +71,19 @@ class GuardMiddleware:
         ):
             return None
         authorization = wsgienviron.authorization(environ)
-        decision = self.guard.decide(authorization, query=wsgienviron.query(environ))
-        if isinstance(decision, Lookup):
-            decision = self.guard.settle(decision)
-        elif isinstance(decision, Denied) and self._perimeter.passes(authorization):
+        found = self.guard.decide(authorization, query=wsgienviron.query(environ))
+        if isinstance(found, Lookup):
+            settled = wsgienviron.settle(environ, self.guard, found, phase="middleware", front="wsgi")
+            return None if settled is None else self._recorded(environ, settled)
+        if isinstance(found, Denied) and self._perimeter.passes(authorization):
             return None
-        wsgienviron.record(environ, self.guard, decision, phase="middleware", front="wsgi")
-        return decision
+        return self._recorded(environ, found)
+
+    def _recorded(self, environ: Environ, decision: Allowed | Denied) -> Allowed | Denied | None:
+        """The decision, or None where it is a refusal that is not enforced."""
+        binds = isinstance(decision, Allowed) or self.guard.enforces()
+        wsgienviron.record(environ, self.guard, decision, phase="middleware", front="wsgi", enforced=binds)
+        return decision if binds else None
 
     def _pass(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Run the app. What a decorator refuses is answered from here, so that no error handler of the app can turn

@@ -464,3 +464,54 @@ def test_a_callable_object_may_be_async(app: FastAPI, client: TestClient) -> Non
     app.add_api_route("/object", requires_scope("a:b:c")(Endpoint()))
     assert status(client, "/object", "a:b:c") == 200
     assert status(client, "/object", "a:b:d") == 403
+
+
+@pytest.mark.parametrize("kind", ["async", "sync", "async generator", "generator"])
+@pytest.mark.parametrize("place", ["argument", "route", "router", "app"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_dependency_that_requires_a_scope_stops_the_handler(kind: str, place: str, whole: bool, guard: Guard) -> None:
+    """What a dependency returns is a value to FastAPI, be it a refusal: the handler would run with it."""
+    ran = []
+    rule = requires_scope("write:orders:1", guard=None if whole else guard)
+
+    async def asynchronous() -> str:
+        return "checked"
+
+    def synchronous() -> str:
+        return "checked"
+
+    async def asynchronous_items() -> Any:
+        yield "checked"
+
+    def synchronous_items() -> Any:
+        yield "checked"
+
+    functions: dict[str, Any] = {
+        "async": asynchronous, "sync": synchronous,
+        "async generator": asynchronous_items, "generator": synchronous_items,
+    }  # fmt: skip
+    needs: Any = Depends(rule(functions[kind]))
+    app = FastAPI(dependencies=[needs] if place == "app" else [])
+    router = APIRouter(dependencies=[needs] if place == "router" else [])
+    if place == "argument":
+
+        @router.get("/orders")
+        async def with_argument(found: Annotated[str, needs]) -> str:
+            ran.append(found)
+            return found
+    else:
+
+        @router.get("/orders", dependencies=[needs] if place == "route" else [])
+        async def without_argument() -> str:
+            ran.append("checked")
+            return "checked"
+
+    app.include_router(router)
+    if whole:
+        app.add_middleware(GuardMiddleware, guard=guard)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        assert status(client, "/orders", "read:orders:1") == 403
+        assert client.get("/orders").status_code == 401
+        assert ran == []
+        assert status(client, "/orders", "write:orders:1") == 200
+        assert ran == ["checked"]

@@ -115,6 +115,18 @@ def _just_run(block: Block, world: World, _: Path) -> None:
         pass
 
 
+def _shadow(block: Block, world: World, _: Path) -> None:
+    shown = block.text.replace("2027-03-31", "9999-12-31")
+    assert shown != block.text
+    with running(dataclasses.replace(block, text=shown)) as names:
+        mine, other = get("/customers/7291", world.clerk), get("/customers/1", world.clerk)
+        answers = talk(names["app"], mine, other, get("/customers/7291"))
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    agents = [answer.json()["agent"].partition(" ")[0] for answer in answers]
+    assert agents[0].startswith("spiffe://")
+    assert agents[1:] == ["somebody", "somebody"]
+
+
 def _deny_file(block: Block, world: World, scratch: Path) -> None:
     file = scratch / "deny.txt"
     text = block.text.replace("/tmp/agentwrit-deny.txt", str(file)).replace(".venv/bin/", f"{SCRIPTS}/")
@@ -364,6 +376,7 @@ RUNNERS: dict[str, Runner] = {
     "docs/delegate.md:narrow": _just_run,
     "docs/delegate.md:hops": _just_run,
     "docs/delegate.md:rules": _depth,
+    "docs/operations.md:shadow": _shadow,
     "docs/operations.md:deny": _just_run,
     "docs/operations.md:deny-file": _deny_file,
     "docs/metrics.md:stats": _just_run,

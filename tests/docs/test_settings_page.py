@@ -11,8 +11,8 @@ import pytest
 from docs.generate_settings import ABOUT, PAGE, render
 
 from agentwrit_guard import Guard
+from agentwrit_guard.asgi import GuardMiddleware
 from agentwrit_guard.errors import ConfigurationError
-from agentwrit_guard.perimeter import Perimeter
 from agentwrit_guard.settings import Settings
 from tests.docs.pages import read, table
 
@@ -56,7 +56,7 @@ def make(name: str, value: float) -> Settings:
 
 
 def test_options_of_the_middlewares() -> None:
-    options = dict(inspect.signature(Perimeter).parameters)
+    options = [name for name in inspect.signature(GuardMiddleware).parameters if name not in ("app", "guard")]
     rows = table("docs/settings.md", "Options of the middlewares")
     assert [row[0] for row in rows] == [f"`{name}`" for name in options]
     assert [row[1] for row in rows] == [f"`AGENTWRIT_{name.upper()}`" for name in options]

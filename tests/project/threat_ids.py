@@ -40,7 +40,6 @@ LATER: Final = {
     "C-23": _SHARED,
     "C-24": _SHARED,
     "C-25": _SHARED,
-    "C-28": "refusals carry no-store; the option for the app's own answers is not there yet",
     "R-11": "there is no route audit yet",
     "R-17": "there is no route audit yet",
     **dict.fromkeys(IDS["FA"], _FORWARD),

@@ -6,6 +6,7 @@ import functools
 import inspect
 import os
 import re
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -26,9 +27,11 @@ from agentwrit_guard.core.requirements import (
     any_of,
     identifier_text,
 )
+from agentwrit_guard.core.shadow import Until
 from agentwrit_guard.errors import ConfigurationError, ScopeRequired
 from agentwrit_guard.guard import Guard
 from agentwrit_guard.perimeter import Others
+from agentwrit_guard.records import warn_of_shadow
 from agentwrit_guard.settings import PREFIX, Settings
 from agentwrit_guard.wsgi import GuardMiddleware
 
@@ -38,7 +41,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _VARIABLE = re.compile(r"<(?:([A-Za-z_]\w*)(?:\((?:[^()]|\([^()]*\))*\))?:)?([A-Za-z_]\w*)>")
-_OPTIONS = ("public", "protect", "others", "allow_preflight")
+_OPTIONS = ("public", "protect", "others", "allow_preflight", "private_answers")
 
 
 class FlaskGuard:
@@ -58,6 +61,7 @@ class FlaskGuard:
         protect: Iterable[str] | None = None,
         others: Others | None = None,
         allow_preflight: bool | None = None,
+        private_answers: bool | None = None,
         **settings: Any,
     ) -> None:
         if guard is not None and settings:
@@ -68,6 +72,7 @@ class FlaskGuard:
             "protect": protect,
             "others": others,
             "allow_preflight": allow_preflight,
+            "private_answers": private_answers,
         }
         self._settings = settings
         if app is not None:
@@ -102,13 +107,23 @@ def requires_scope(
     max_depth: int | None = None,
     delegated: bool = True,
     charset: str | None = None,
+    enforce: bool = True,
+    until: Until = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Let a view run only for an agent that holds every scope; `{name}` is a variable of its rule.
 
     Goes below `@app.route`, on functions and methods of views, sync or async. Without extension and middleware give
     the `guard`. ConfigurationError at import for a requirement that cannot be meant.
     """
-    requirement = all_of(*scopes, max_age=max_age, max_depth=max_depth, delegated=delegated, charset=charset)
+    requirement = all_of(
+        *scopes,
+        max_age=max_age,
+        max_depth=max_depth,
+        delegated=delegated,
+        charset=charset,
+        enforce=enforce,
+        until=until,
+    )
     return _requires(requirement, guard)
 
 
@@ -119,13 +134,26 @@ def requires_any_scope(
     max_depth: int | None = None,
     delegated: bool = True,
     charset: str | None = None,
+    enforce: bool = True,
+    until: Until = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """As `requires_scope`, where one of the scopes is enough."""
-    requirement = any_of(*scopes, max_age=max_age, max_depth=max_depth, delegated=delegated, charset=charset)
+    requirement = any_of(
+        *scopes,
+        max_age=max_age,
+        max_depth=max_depth,
+        delegated=delegated,
+        charset=charset,
+        enforce=enforce,
+        until=until,
+    )
     return _requires(requirement, guard)
 
 
 def _requires(requirement: Requirement, guard: Guard | None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    if requirement.shadow_end is not None:
+        warn_of_shadow(f"requires_scope{requirement.scopes}", requirement.shadow_end, time.time())
+
     def decorate(view: Callable[P, R]) -> Callable[P, R]:
         if inspect.isclass(view):
             raise ConfigurationError(
@@ -136,6 +164,8 @@ def _requires(requirement: Requirement, guard: Guard | None) -> Callable[[Callab
         def guarded(*args: Any, **kwargs: Any) -> Any:
             asked = wsgienviron.guard_of(request.environ, guard) or current_app.extensions.get("agentwrit_guard")
             params = _params(requirement, kwargs)
+            if request.url_rule is not None:
+                request.environ[wsgienviron.ROUTE] = request.url_rule.rule
             decision = wsgienviron.authorize(request.environ, requirement, params, asked, front="flask")
             if isinstance(decision, Denied):
                 return _response(decision)
@@ -183,5 +213,5 @@ def _response(denied: Denied) -> Response:
 
 def _scope_required(guard: Guard, error: ScopeRequired) -> Response:
     denied = refuse(Reason.INSUFFICIENT_SCOPE, guard.realm, shortfall=Shortfall(error.scopes, error.missing))
-    wsgienviron.settled(request.environ, guard, denied, front="flask")
+    wsgienviron.bind(request.environ, guard, denied, front="flask")
     return _response(denied)

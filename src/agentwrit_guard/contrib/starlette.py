@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import time
 from collections.abc import Callable
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
@@ -11,14 +12,16 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketState
 
-from agentwrit_guard import asgiscope
+from agentwrit_guard import asgiscope, asgiverdict
 from agentwrit_guard.asgi import GuardMiddleware
 from agentwrit_guard.asgiscope import Scope
 from agentwrit_guard.core.claims import Principal
 from agentwrit_guard.core.decisions import Denied
 from agentwrit_guard.core.requirements import Params, Requirement, RouteValue, all_of, any_of
+from agentwrit_guard.core.shadow import Until
 from agentwrit_guard.errors import ConfigurationError
 from agentwrit_guard.guard import Guard
+from agentwrit_guard.records import warn_of_shadow
 
 __all__ = ["GuardMiddleware", "current_agent", "requires_any_scope", "requires_scope"]
 
@@ -41,6 +44,8 @@ def requires_scope(
     max_depth: int | None = None,
     delegated: bool = True,
     charset: str | None = None,
+    enforce: bool = True,
+    until: Until = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Let an endpoint run only for an agent that holds every scope; `{name}` is a parameter of its path.
 
@@ -48,7 +53,15 @@ def requires_scope(
     function. Without the middleware give the `guard`, and the decorator authenticates too. ConfigurationError at
     import for a requirement that cannot be meant.
     """
-    requirement = all_of(*scopes, max_age=max_age, max_depth=max_depth, delegated=delegated, charset=charset)
+    requirement = all_of(
+        *scopes,
+        max_age=max_age,
+        max_depth=max_depth,
+        delegated=delegated,
+        charset=charset,
+        enforce=enforce,
+        until=until,
+    )
     return _requires(requirement, guard)
 
 
@@ -59,9 +72,19 @@ def requires_any_scope(
     max_depth: int | None = None,
     delegated: bool = True,
     charset: str | None = None,
+    enforce: bool = True,
+    until: Until = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """As `requires_scope`, where one of the scopes is enough."""
-    requirement = any_of(*scopes, max_age=max_age, max_depth=max_depth, delegated=delegated, charset=charset)
+    requirement = any_of(
+        *scopes,
+        max_age=max_age,
+        max_depth=max_depth,
+        delegated=delegated,
+        charset=charset,
+        enforce=enforce,
+        until=until,
+    )
     return _requires(requirement, guard)
 
 
@@ -98,6 +121,9 @@ def route_params(scope: Scope, requirement: Requirement, values: dict[str, Any])
 
 
 def _requires(requirement: Requirement, guard: Guard | None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    if requirement.shadow_end is not None:
+        warn_of_shadow(f"requires_scope{requirement.scopes}", requirement.shadow_end, time.time())
+
     def decorate(endpoint: Callable[P, R]) -> Callable[P, R]:
         if inspect.isclass(endpoint):
             raise ConfigurationError(f"requires_scope goes on the methods of {endpoint.__name__}, not on the class")
@@ -117,7 +143,7 @@ def _guard_async(endpoint: Callable[..., Any], requirement: Requirement, guard: 
     async def guarded(*args: Any, **kwargs: Any) -> Any:
         conn = _connection(args, kwargs)
         params = route_params(conn.scope, requirement, {})
-        decision = await asgiscope.authorize(conn.scope, requirement, params, guard, front="starlette")
+        decision = await asgiverdict.authorize(conn.scope, requirement, params, guard, front="starlette")
         if not isinstance(decision, Denied):
             return await endpoint(*args, **kwargs)
         return await deny_websocket(conn, decision) if isinstance(conn, WebSocket) else denial(conn, decision)
@@ -130,7 +156,7 @@ def _guard_sync(endpoint: Callable[..., Any], requirement: Requirement, guard: G
     def guarded(*args: Any, **kwargs: Any) -> Any:
         conn = _connection(args, kwargs)
         params = route_params(conn.scope, requirement, {})
-        decision = asgiscope.authorize_blocking(conn.scope, requirement, params, guard, front="starlette")
+        decision = asgiverdict.authorize_blocking(conn.scope, requirement, params, guard, front="starlette")
         return denial(conn, decision) if isinstance(decision, Denied) else endpoint(*args, **kwargs)
 
     return guarded

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from agentwrit_guard.core.scopes import Grant, Scope
+from agentwrit_guard.core.shadow import Until, shadow_end
 from agentwrit_guard.errors import ConfigurationError
 
 IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._~@=+-]{0,255}")
@@ -91,6 +92,7 @@ class Requirement:
 
     `max_age` is in seconds since the broker last said that the token is valid; 0 asks it now. `max_depth` bounds
     the delegation records of the token, and `delegated=False` admits only tokens issued to the agent itself.
+    `shadow_end` is when its refusals begin to count, in seconds since the epoch; None for at once.
     """
 
     mode: Literal["all", "any"]
@@ -98,6 +100,7 @@ class Requirement:
     max_age: float | None = None
     max_depth: int | None = None
     delegated: bool = True
+    shadow_end: float | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in ("all", "any") or (self.mode == "any" and not self.parts):
@@ -105,10 +108,16 @@ class Requirement:
 
     @classmethod
     def authenticated(
-        cls, *, max_age: float | None = None, max_depth: int | None = None, delegated: bool = True
+        cls,
+        *,
+        max_age: float | None = None,
+        max_depth: int | None = None,
+        delegated: bool = True,
+        enforce: bool = True,
+        until: Until = None,
     ) -> Requirement:
         """Any valid agent, whatever it holds."""
-        return cls("all", (), *_rules(max_age, max_depth, delegated))
+        return cls("all", (), *_rules(max_age, max_depth, delegated), shadow_end(enforce, until))
 
     @property
     def scopes(self) -> tuple[str, ...]:
@@ -166,13 +175,18 @@ def all_of(
     max_depth: int | None = None,
     delegated: bool = True,
     charset: str | None = None,
+    enforce: bool = True,
+    until: Until = None,
 ) -> Requirement:
     """Every scope is required. `charset` is a regular expression for the whole value of a template's parameter.
 
+    With `enforce=False` the fronts record a refusal and let the request through, to the end of the day `until` (UTC).
     ConfigurationError when there is no scope, or one is malformed, has a wildcard for its action or resource, or is
     of the broker's own `admin:` and `app:` families.
     """
-    return Requirement("all", _parts(scopes, charset), *_rules(max_age, max_depth, delegated))
+    return Requirement(
+        "all", _parts(scopes, charset), *_rules(max_age, max_depth, delegated), shadow_end(enforce, until)
+    )
 
 
 def any_of(
@@ -181,9 +195,13 @@ def any_of(
     max_depth: int | None = None,
     delegated: bool = True,
     charset: str | None = None,
+    enforce: bool = True,
+    until: Until = None,
 ) -> Requirement:
     """One of the scopes is enough. Takes and refuses what `all_of` does."""
-    return Requirement("any", _parts(scopes, charset), *_rules(max_age, max_depth, delegated))
+    return Requirement(
+        "any", _parts(scopes, charset), *_rules(max_age, max_depth, delegated), shadow_end(enforce, until)
+    )
 
 
 def _rules(max_age: float | None, max_depth: int | None, delegated: bool) -> tuple[float | None, int | None, bool]:
@@ -203,12 +221,17 @@ def _parts(scopes: Sequence[str | Requirement], charset: str | None) -> tuple[_S
     parts: list[_Scoped | Requirement] = []
     for scope in scopes:
         if isinstance(scope, Requirement):
-            if not scope.parts or (scope.max_age, scope.max_depth, scope.delegated) != (None, None, True):
+            if not scope.parts or _own_rules(scope):
                 raise ConfigurationError("a nested requirement has scopes only; give its rules to the outer one")
             parts.append(scope)
         else:
             parts.append(_declare(scope, pattern))
     return tuple(parts)
+
+
+def _own_rules(nested: Requirement) -> bool:
+    rules = (nested.max_age, nested.max_depth, nested.delegated, nested.shadow_end)
+    return rules != (None, None, True, None)
 
 
 def _compile(charset: str) -> re.Pattern[str]:

@@ -4,23 +4,25 @@
 
 import functools
 import inspect
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, ParamSpec, TypeVar, cast
 
 from fastapi import Depends, Security
 from starlette.requests import HTTPConnection
-from starlette.websockets import WebSocket
 
-from agentwrit_guard import asgiscope
+from agentwrit_guard import asgiscope, asgiverdict
 from agentwrit_guard.contrib.fastapi.security import AgentSecurity, Declared, agent_security, converted_values, refused
-from agentwrit_guard.contrib.starlette import denial, deny_websocket, is_async, route_params
+from agentwrit_guard.contrib.starlette import is_async, route_params
 from agentwrit_guard.core.claims import Principal
 from agentwrit_guard.core.decisions import Allowed, Denied
 from agentwrit_guard.core.engine import judge
 from agentwrit_guard.core.requirements import Requirement, all_of, any_of, identifier_text
+from agentwrit_guard.core.shadow import Until
 from agentwrit_guard.errors import ConfigurationError
 from agentwrit_guard.guard import Guard
+from agentwrit_guard.records import warn_of_shadow
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,13 +40,23 @@ def requires_scope(
     max_depth: int | None = None,
     delegated: bool = True,
     charset: str | None = None,
+    enforce: bool = True,
+    until: Until = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Let a handler run only for an agent that holds every scope; `{name}` is a parameter of its path.
 
     Goes below the route decorator. A template is judged on the value that the handler receives. Without the
     middleware give the `guard`. ConfigurationError at import for a requirement that cannot be meant.
     """
-    requirement = all_of(*scopes, max_age=max_age, max_depth=max_depth, delegated=delegated, charset=charset)
+    requirement = all_of(
+        *scopes,
+        max_age=max_age,
+        max_depth=max_depth,
+        delegated=delegated,
+        charset=charset,
+        enforce=enforce,
+        until=until,
+    )
     return _requires(requirement, guard)
 
 
@@ -55,9 +67,19 @@ def requires_any_scope(
     max_depth: int | None = None,
     delegated: bool = True,
     charset: str | None = None,
+    enforce: bool = True,
+    until: Until = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """As `requires_scope`, where one of the scopes is enough."""
-    requirement = any_of(*scopes, max_age=max_age, max_depth=max_depth, delegated=delegated, charset=charset)
+    requirement = any_of(
+        *scopes,
+        max_age=max_age,
+        max_depth=max_depth,
+        delegated=delegated,
+        charset=charset,
+        enforce=enforce,
+        until=until,
+    )
     return _requires(requirement, guard)
 
 
@@ -65,6 +87,9 @@ _securities: weakref.WeakValueDictionary[Guard, AgentSecurity] = weakref.WeakVal
 
 
 def _requires(requirement: Requirement, guard: Guard | None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    if requirement.shadow_end is not None:
+        warn_of_shadow(f"requires_scope{requirement.scopes}", requirement.shadow_end, time.time())
+
     security = agent_security if guard is None else _securities.setdefault(guard, AgentSecurity(guard))
 
     def decorate(handler: Callable[P, R]) -> Callable[P, R]:
@@ -111,9 +136,9 @@ def _gate(
 
     async def gate(**values: Any) -> None:
         conn: HTTPConnection = values.pop(_CONNECTION)
-        denied = _judge(conn, values.pop(_AGENT), requirement, guard, values)
-        if denied is not None:
-            raise refused(conn, denied)
+        decision = _judge(conn, values.pop(_AGENT), requirement, guard, values)
+        if isinstance(decision, Denied):
+            raise refused(conn, decision)
 
     own = inspect.signature(handler, eval_str=True).parameters.values()
     same = [parameter.replace(kind=_KEYWORD) for parameter in own if parameter.name in requirement.variables]
@@ -128,38 +153,42 @@ def _declared(function: Any, signature: inspect.Signature) -> Callable[..., Any]
 
 
 def _wrap(handler: Callable[..., Any], requirement: Requirement, guard: Guard | None) -> Callable[..., Any]:
-    """A wrapper of the handler's own kind: a sync handler stays sync, a generator stays one."""
+    """A wrapper of the handler's own kind: a sync handler stays sync, a generator stays one.
 
-    def judged(kwargs: dict[str, Any]) -> tuple[HTTPConnection, Denied | None]:
+    A refusal is raised. A response that is returned would be no more than a value where the handler is a dependency,
+    and the route's own handler would run with it.
+    """
+
+    def judge_first(kwargs: dict[str, Any]) -> None:
         conn: HTTPConnection = kwargs.pop(_CONNECTION)
+        agent = kwargs.pop(_AGENT)
         kwargs.pop(_GATE, None)
-        return conn, _judge(conn, kwargs.pop(_AGENT), requirement, guard, kwargs)
+        decision = _judge(conn, agent, requirement, guard, kwargs)
+        if isinstance(decision, Denied):
+            raise refused(conn, decision)
+        if asgiverdict.spared(conn.scope, guard):
+            # Dependencies gave it to the handler before the requirement was judged.
+            kwargs.update({name: None for name, value in kwargs.items() if isinstance(value, Principal)})
 
     @functools.wraps(handler)
     async def asynchronous(*args: Any, **kwargs: Any) -> Any:
-        conn, denied = judged(kwargs)
-        if denied is None:
-            return await handler(*args, **kwargs)
-        return await deny_websocket(conn, denied) if isinstance(conn, WebSocket) else denial(conn, denied)
+        judge_first(kwargs)
+        return await handler(*args, **kwargs)
 
     @functools.wraps(handler)
     def synchronous(*args: Any, **kwargs: Any) -> Any:
-        conn, denied = judged(kwargs)
-        return handler(*args, **kwargs) if denied is None else denial(conn, denied)
+        judge_first(kwargs)
+        return handler(*args, **kwargs)
 
     @functools.wraps(handler)
     async def asynchronous_items(*args: Any, **kwargs: Any) -> Any:
-        conn, denied = judged(kwargs)
-        if denied is not None:
-            raise refused(conn, denied)
+        judge_first(kwargs)
         async for item in handler(*args, **kwargs):
             yield item
 
     @functools.wraps(handler)
     def synchronous_items(*args: Any, **kwargs: Any) -> Iterator[Any]:
-        conn, denied = judged(kwargs)
-        if denied is not None:
-            raise refused(conn, denied)
+        judge_first(kwargs)
         yield from handler(*args, **kwargs)
 
     if inspect.isasyncgenfunction(handler):
@@ -171,15 +200,20 @@ def _wrap(handler: Callable[..., Any], requirement: Requirement, guard: Guard | 
 
 def _judge(
     conn: HTTPConnection, agent: Principal, requirement: Requirement, guard: Guard | None, values: dict[str, Any]
-) -> Denied | None:
+) -> Allowed | Denied | None:
+    """None where nothing is enforced: the handler runs, without an agent."""
     params = route_params(conn.scope, requirement, _received(conn, requirement, values))
-    allowed = asgiscope.allowed_by(conn.scope, guard)
+    allowed = asgiverdict.evidence(conn.scope, guard)
+    late = allowed is None and asgiverdict.spared(conn.scope, guard)
+    if late and not asgiscope.guard_of(conn.scope, guard).enforces(requirement):
+        return asgiverdict.authorize_late(conn.scope, requirement, params, guard, front="fastapi")
     if allowed is None or allowed.principal is not agent:
         # The dependency was overridden: judge the agent that the override gave.
-        return judge(Allowed(agent, "override"), requirement, params, "agentwrit")
+        overridden = Allowed(agent, "override")
+        return judge(overridden, requirement, params, "agentwrit") or overridden
     asked = asgiscope.guard_of(conn.scope, guard)
-    decision = asgiscope.settled(conn.scope, asked, asked.judge(allowed, requirement, params), front="fastapi")
-    return decision if isinstance(decision, Denied) else None
+    decision = asked.judge(allowed, requirement, params)
+    return asgiverdict.settled(conn.scope, asked, decision, requirement, front="fastapi")
 
 
 def _received(conn: HTTPConnection, requirement: Requirement, values: dict[str, Any]) -> dict[str, Any]:

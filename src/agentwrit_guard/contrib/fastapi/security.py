@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations`: FastAPI cannot resolve the text of a callable object's annotations.
 
+import dataclasses
 import functools
 import json
 from collections.abc import Iterator, Sequence
@@ -20,11 +21,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.websockets import WebSocket
 
-from agentwrit_guard import asgiscope
+from agentwrit_guard import asgiscope, asgiverdict
 from agentwrit_guard.contrib.starlette import denial, deny_websocket, route_params
 from agentwrit_guard.core.claims import Principal
-from agentwrit_guard.core.decisions import Denied
+from agentwrit_guard.core.decisions import Allowed, Denied
 from agentwrit_guard.core.engine import ANY_AGENT
+from agentwrit_guard.core.lookup import Lookup
 from agentwrit_guard.core.requirements import Requirement, all_of, identifier_text
 from agentwrit_guard.core.scopes import Scope
 from agentwrit_guard.errors import ConfigurationError
@@ -53,12 +55,16 @@ class AgentSecurity(SecurityBase):
         self.model: SecurityModel = HTTPBearerModel(bearerFormat="JWT")
         self.scheme_name: str = "AgentWrit"
 
-    async def __call__(self, conn: HTTPConnection, security_scopes: SecurityScopes) -> Principal:
+    async def __call__(self, conn: HTTPConnection, security_scopes: SecurityScopes) -> Principal | None:
         requirement = _requirement(tuple(security_scopes.scopes))
         params = route_params(conn.scope, requirement, converted_values(conn, requirement))
-        decision = await asgiscope.authorize(conn.scope, requirement, params, self.guard, front="fastapi")
+        decision = await asgiverdict.authorize(conn.scope, requirement, params, self.guard, front="fastapi")
         if isinstance(decision, Denied):
             raise refused(conn, decision)
+        # One that is taken away from the app is still what the wrapper of a decorator judges on.
+        wrapper = any(isinstance(scope, Declared) for scope in security_scopes.scopes)
+        if decision is None or (asgiverdict.spared(conn.scope, self.guard) and not wrapper):
+            return None
         return decision.principal
 
     @staticmethod
@@ -100,18 +106,22 @@ class OptionalAgentSecurity(SecurityBase):
         guard = asgiscope.guard_of(conn.scope, self.guard)
         allowed = asgiscope.allowed_by(conn.scope, guard)
         if allowed is not None and guard.vouches(allowed, ANY_AGENT):
-            decision = guard.judge(allowed, ANY_AGENT)
+            decision: Allowed | Denied | None = guard.judge(allowed, ANY_AGENT)
             if decision is allowed:
                 return allowed.principal
         else:
             authorization = asgiscope.authorization(conn.scope)
-            decision = await guard.acheck(authorization, query=conn.scope.get("query_string", b""))
-            if isinstance(decision, Denied) and self._perimeter.passes(authorization):
+            found = guard.decide(authorization, query=conn.scope.get("query_string", b""))
+            if isinstance(found, Denied) and self._perimeter.passes(authorization):
                 return None
-        asgiscope.settled(conn.scope, guard, decision, front="fastapi")
+            if isinstance(found, Lookup):
+                decision = await asgiverdict.settle(conn.scope, guard, found, phase="requirement", front="fastapi")
+            else:
+                decision = found
+        decision = asgiverdict.settled(conn.scope, guard, decision, ANY_AGENT, front="fastapi")
         if isinstance(decision, Denied):
             raise refused(conn, decision)
-        return decision.principal
+        return None if decision is None or asgiverdict.spared(conn.scope, guard) else decision.principal
 
 
 agent_security: AgentSecurity = AgentSecurity()
@@ -135,16 +145,22 @@ class Declared(str):
 
 
 @functools.lru_cache(maxsize=1024)
-def _requirement_of(scopes: tuple[str, ...], max_age: float | None) -> Requirement:
-    return all_of(*scopes, max_age=max_age) if scopes else Requirement.authenticated(max_age=max_age)
+def _requirement_of(scopes: tuple[str, ...], max_age: float | None, end: float | None) -> Requirement:
+    declared = all_of(*scopes, max_age=max_age) if scopes else Requirement.authenticated(max_age=max_age)
+    return dataclasses.replace(declared, shadow_end=end)
 
 
 def _requirement(scopes: tuple[str, ...]) -> Requirement:
-    """What the dependency judges: the scopes given to it as they are, and how fresh the decorators want the agent."""
-    declared = [scope.requirement.max_age for scope in scopes if isinstance(scope, Declared)]
-    ages = [age for age in declared if age is not None]
+    """What the dependency judges: the scopes given to it as they are, and how fresh the decorators want the agent.
+
+    Where all there is comes from decorators in shadow mode, it enforces no sooner than they do.
+    """
+    declared = [scope.requirement for scope in scopes if isinstance(scope, Declared)]
+    ages = [requirement.max_age for requirement in declared if requirement.max_age is not None]
     plain = tuple(scope for scope in scopes if not isinstance(scope, Declared))
-    return _requirement_of(plain, min(ages) if ages else None)
+    ends = [requirement.shadow_end for requirement in declared if requirement.shadow_end is not None]
+    shadow = ends and not plain and len(ends) == len(declared)
+    return _requirement_of(plain, min(ages) if ages else None, min(ends) if shadow else None)
 
 
 def _no_scopes(scopes: Sequence[str]) -> None:
