@@ -133,7 +133,7 @@ def private(send: Send) -> Send:
 
     async def kept(message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = list(message.get("headers") or ())
+            headers: list[tuple[bytes, bytes]] = list(message.get("headers") or ())
             texts = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
             added = [(name.lower().encode(), value.encode()) for name, value in sharedcaches.additions(texts)]
             message = {**message, "headers": headers + added}

@@ -90,9 +90,9 @@ class Reading:
 
     def __init__(self, lines: Iterable[str | bytes]) -> None:
         self._lines = lines
-        self.left_out = 0
+        self.left_out: int = 0
         """Lines that are no JSON object, or that are a decision's and not of the form that a guard writes."""
-        self.others = 0
+        self.others: int = 0
         """Log records that are no decisions."""
 
     def __iter__(self) -> Iterator[Logged]:

@@ -38,7 +38,7 @@ class Rows(Generic[Key]):
 
     def __init__(self) -> None:
         self._rows: dict[Key, Count] = {}
-        self.others = Count()
+        self.others: Count = Count()
 
     def add(self, key: Key, *, unavailable: bool) -> None:
         count = self._rows.get(key)
