@@ -4,6 +4,7 @@ import io
 import json
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -97,24 +98,25 @@ def test_inspect_a_good_token(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "token, reason",
+    "make, reason",
     [
-        (fresh(exp=int(time.time()) - 1, iat=int(time.time()) - 300), "expired"),
-        (fresh(exp=int(time.time()) + 7200), "lifetime_exceeded"),
-        (fresh(nbf=int(time.time()) + 200), "not_yet_valid"),
-        (fresh(sub="app:app-demo-123456"), "principal_kind"),
-        (fresh(sub="admin"), "principal_kind"),
-        (fresh(cnf={"jkt": "x"}), "proof_of_possession"),
-        (fresh(jti=""), "malformed_claims"),
-        (fresh(chain_hash="ab" * 32), "chain_violation"),
-        (fresh()[:-1], "malformed_token"),
-        ("a.b.c", "malformed_token"),
-        ("not a token", "malformed_credentials"),
-        ("tökén", "malformed_credentials"),
-        ("x" * 8193, "oversized_credentials"),
+        (lambda: fresh(exp=int(time.time()) - 1, iat=int(time.time()) - 300), "expired"),
+        (lambda: fresh(exp=int(time.time()) + 7200), "lifetime_exceeded"),
+        (lambda: fresh(nbf=int(time.time()) + 200), "not_yet_valid"),
+        (lambda: fresh(sub="app:app-demo-123456"), "principal_kind"),
+        (lambda: fresh(sub="admin"), "principal_kind"),
+        (lambda: fresh(cnf={"jkt": "x"}), "proof_of_possession"),
+        (lambda: fresh(jti=""), "malformed_claims"),
+        (lambda: fresh(chain_hash="ab" * 32), "chain_violation"),
+        (lambda: fresh()[:-1], "malformed_token"),
+        (lambda: "a.b.c", "malformed_token"),
+        (lambda: "not a token", "malformed_credentials"),
+        (lambda: "tökén", "malformed_credentials"),
+        (lambda: "x" * 8193, "oversized_credentials"),
     ],
 )
-def test_inspect_refuses(token: str, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_refuses(make: Callable[[], str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    token = make()
     document = inspected(token, capsys, 1)
     assert (document["ok"], document["reason"]) == (False, reason)
     assert document["why"]
