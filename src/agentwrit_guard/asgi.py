@@ -132,12 +132,12 @@ class GuardMiddleware:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, allowed: Allowed | None) -> None:
         """Run the app, for as long as its agent may stay (threats R-18)."""
+        if self._private_answers:
+            send = asgiscope.private(scope, send)
         if allowed is None:
             await self._pass(scope, receive, send)
-            return
-        if self._private_answers:
-            send = asgiscope.private(send)
-        await Lasting(scope, receive, send, self.guard, allowed, self._rounds).run(self._pass)
+        else:
+            await Lasting(scope, receive, send, self.guard, allowed, self._rounds).run(self._pass)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the app. What a decorator or dependency refuses is answered from here, so that no error handler of

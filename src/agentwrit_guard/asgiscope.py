@@ -105,7 +105,6 @@ def record(
 ) -> None:
     if isinstance(decision, Allowed) and not guard.recording:
         return
-    route: object = getattr(scope.get("route"), "path", None) if phase == "requirement" else None
     guard.record(
         decision,
         phase=phase,
@@ -113,9 +112,17 @@ def record(
         method=method(scope),
         path=scope["path"],
         request_id=request_id(scope),
-        route=route if isinstance(route, str) else None,
+        route=_declared_path(scope) if phase == "requirement" else None,
         enforced=enforced,
     )
+
+
+def _declared_path(scope: Scope) -> str | None:
+    """The path of the route as declared; None for one of an included router or a mounted app, which is a part only."""
+    route = scope.get("route")
+    path, regex = getattr(route, "path", None), getattr(route, "path_regex", None)
+    whole = route_path({**scope, "root_path": scope.get("app_root_path", scope.get("root_path", ""))})
+    return path if isinstance(path, str) and regex is not None and regex.fullmatch(whole) else None
 
 
 def raw_headers(scope: Scope, denied: Denied) -> list[tuple[bytes, bytes]]:
@@ -128,11 +135,13 @@ def raw_headers(scope: Scope, denied: Denied) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def private(send: Send) -> Send:
-    """A `send` that keeps shared caches from an answer."""
+def private(scope: Scope, send: Send) -> Send:
+    """A `send` that keeps shared caches from an answer to an agent, whoever of us let it in."""
+    # The dict that all share who work on a copy of the scope.
+    state = scope["state"]
 
     async def kept(message: Message) -> None:
-        if message["type"] == "http.response.start":
+        if message["type"] == "http.response.start" and state.get("agent") is not None:
             headers: list[tuple[bytes, bytes]] = list(message.get("headers") or ())
             texts = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
             added = [(name.lower().encode(), value.encode()) for name, value in sharedcaches.additions(texts)]

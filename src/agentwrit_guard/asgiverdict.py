@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Final
 
 from agentwrit_guard import asgiscope
@@ -55,7 +56,7 @@ def authorize_late(
     asked = asgiscope.guard_of(scope, guard)
     found = _decide(scope, requirement, params, asked)
     if isinstance(found, Lookup):
-        late = functools.partial(_record_late, scope, asked, "requirement", front)
+        late = _late(scope, asked, "requirement", front)
         return settled(scope, asked, asked.settle_aside(found, 0, late), requirement, front=front)
     return settled(scope, asked, found, requirement, front=front)
 
@@ -84,7 +85,7 @@ async def settle(scope: Scope, guard: Guard, lookup: Lookup, *, phase: Phase, fr
     """What a lookup comes to. None where nothing is enforced, and it takes longer than such a request may wait."""
     if guard.enforces(lookup.requirement):
         return await guard.asettle(lookup)
-    late = functools.partial(_record_late, scope, guard, phase, front)
+    late = _late(scope, guard, phase, front)
     return await guard.asettle_aside(lookup, _patience(scope, guard), late)
 
 
@@ -93,7 +94,7 @@ def _settle_blocking(
 ) -> Allowed | Denied | None:
     if guard.enforces(lookup.requirement):
         return guard.settle(lookup)
-    late = functools.partial(_record_late, scope, guard, phase, front)
+    late = _late(scope, guard, phase, front)
     return guard.settle_aside(lookup, _patience(scope, guard), late)
 
 
@@ -118,6 +119,12 @@ def settled(
     if decision is not None:
         asgiscope.record(scope, guard, decision, phase="requirement", front=front, enforced=allowed is not None)
     return allowed
+
+
+def _late(scope: Scope, guard: Guard, phase: Phase, front: str) -> Callable[[Allowed | Denied], None]:
+    # Before the app has the scope: a copy of it would be given another id.
+    asgiscope.request_id(scope)
+    return functools.partial(_record_late, scope, guard, phase, front)
 
 
 def _record_late(scope: Scope, guard: Guard, phase: Phase, front: str, decision: Allowed | Denied) -> None:

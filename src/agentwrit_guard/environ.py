@@ -118,6 +118,8 @@ def settle(environ: Environ, guard: Guard, lookup: Lookup, *, phase: Phase, fron
     """What a lookup comes to. None where nothing is enforced, and it takes longer than such a request may wait."""
     if guard.enforces(lookup.requirement):
         return guard.settle(lookup)
+    # Before the app has the environ: a copy of it would be given another id.
+    request_id(environ)
     late = functools.partial(_record_late, environ, guard, phase, front)
     return guard.settle_aside(lookup, _patience(environ, guard), late)
 
@@ -196,10 +198,12 @@ def headers(environ: Environ, denied: Denied) -> list[tuple[str, str]]:
     return [*titled, ("Content-Length", str(len(denied.body))), ("X-Request-ID", request_id(environ))]
 
 
-def private(start_response: StartResponse) -> StartResponse:
-    """A `start_response` that keeps shared caches from an answer."""
+def private(environ: Environ, start_response: StartResponse) -> StartResponse:
+    """A `start_response` that keeps shared caches from an answer to an agent, whoever of us let it in."""
 
     def kept(status: str, headers: list[tuple[str, str]], *rest: Any, **named: Any) -> Any:
+        if not any(environ.get(KEY, {}).values()):
+            return start_response(status, headers, *rest, **named)
         return start_response(status, [*headers, *sharedcaches.additions(headers)], *rest, **named)
 
     return kept

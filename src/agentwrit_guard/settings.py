@@ -168,6 +168,13 @@ def switch(text: str) -> bool:
     raise ValueError(text)
 
 
+def chosen(text: str) -> bool:
+    """A switch that has no meaning when it is empty: a variable that was not filled in must not open anything."""
+    if not text:
+        raise ValueError(text)
+    return switch(text)
+
+
 _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "cache_ttl": float,
     "timeout": float,
@@ -180,7 +187,7 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "unknown_token_rate": float,
     "unknown_token_burst": int,
     "breaker_failures": int,
-    "enforce": switch,
+    "enforce": chosen,
     "allow_http": switch,
     "principal_kinds": listed,
     "resources": listed,

@@ -53,10 +53,10 @@ class GuardMiddleware:
         if isinstance(decision, Denied):
             return wsgienviron.refuse(decision, environ, start_response)
         wsgienviron.enter(environ, self.guard, decision)
+        if self._private_answers:
+            start_response = wsgienviron.private(environ, start_response)
         if decision is None:
             return self._pass(environ, start_response)
-        if self._private_answers:
-            start_response = wsgienviron.private(start_response)
         return LastingBody(environ, start_response, self.guard, decision).of(self._pass)
 
     def _decide(self, environ: Environ) -> Allowed | Denied | None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar, cast
 
-from flask import Flask, Response, current_app, has_request_context, request
+from flask import Flask, Response, abort, current_app, has_request_context, request
 from werkzeug.local import LocalProxy
 from werkzeug.routing import Rule
 
@@ -168,7 +168,8 @@ def _requires(requirement: Requirement, guard: Guard | None) -> Callable[[Callab
                 request.environ[wsgienviron.ROUTE] = request.url_rule.rule
             decision = wsgienviron.authorize(request.environ, requirement, params, asked, front="flask")
             if isinstance(decision, Denied):
-                return _response(decision)
+                # Raised, because a helper's return value stops nothing. No error handler of the app sees it.
+                abort(_response(decision))
             return current_app.ensure_sync(view)(*args, **kwargs)
 
         return cast("Callable[P, R]", guarded)

@@ -88,6 +88,37 @@ def requires_any_scope(
     return _requires(requirement, guard)
 
 
+class AgentRefused(Exception):
+    """Raised where an answer that is returned would stop nothing, as in a dependency. Answered with `denied` as it is.
+
+    It is no HTTPException: an app's own page for a 403 must not turn a refusal into something else (threats R-15).
+    """
+
+    def __init__(self, denied: Denied) -> None:
+        super().__init__(denied.reason.code)
+        self.denied = denied
+
+
+def refused(conn: HTTPConnection, denied: Denied) -> AgentRefused:
+    """The exception, and its handler put where Starlette looks for one, so that no set-up is needed."""
+    handlers = conn.scope.get("starlette.exception_handlers")
+    if handlers:
+        handlers[0].setdefault(AgentRefused, _render)
+    return AgentRefused(denied)
+
+
+async def _render(conn: HTTPConnection, error: AgentRefused) -> Response | None:
+    if isinstance(conn, WebSocket):
+        await deny_websocket(conn, error.denied)
+        return None
+    return denial(conn, error.denied)
+
+
+def _is_fastapi(conn: HTTPConnection) -> bool:
+    """Whether the route resolves dependencies: then the function may be one, and its answer a value among others."""
+    return getattr(conn.scope.get("route"), "dependant", None) is not None
+
+
 def denial(conn: HTTPConnection, denied: Denied) -> Response:
     """A refusal as a response of this framework."""
     response = Response(b"" if conn.scope.get("method") == "HEAD" else denied.body, denied.status)
@@ -146,6 +177,8 @@ def _guard_async(endpoint: Callable[..., Any], requirement: Requirement, guard: 
         decision = await asgiverdict.authorize(conn.scope, requirement, params, guard, front="starlette")
         if not isinstance(decision, Denied):
             return await endpoint(*args, **kwargs)
+        if _is_fastapi(conn):
+            raise refused(conn, decision)
         return await deny_websocket(conn, decision) if isinstance(conn, WebSocket) else denial(conn, decision)
 
     return guarded
@@ -157,7 +190,11 @@ def _guard_sync(endpoint: Callable[..., Any], requirement: Requirement, guard: G
         conn = _connection(args, kwargs)
         params = route_params(conn.scope, requirement, {})
         decision = asgiverdict.authorize_blocking(conn.scope, requirement, params, guard, front="starlette")
-        return denial(conn, decision) if isinstance(decision, Denied) else endpoint(*args, **kwargs)
+        if not isinstance(decision, Denied):
+            return endpoint(*args, **kwargs)
+        if _is_fastapi(conn):
+            raise refused(conn, decision)
+        return denial(conn, decision)
 
     return guarded
 

@@ -3,7 +3,6 @@
 from agentwrit_guard.asgi import GuardMiddleware
 from agentwrit_guard.contrib.fastapi.decorators import requires_any_scope, requires_scope
 from agentwrit_guard.contrib.fastapi.security import (
-    AgentRefused,
     AgentSecurity,
     CurrentAgent,
     OptionalAgent,
@@ -11,7 +10,7 @@ from agentwrit_guard.contrib.fastapi.security import (
     agent_security,
     optional_agent,
 )
-from agentwrit_guard.contrib.starlette import current_agent
+from agentwrit_guard.contrib.starlette import AgentRefused, current_agent
 
 __all__ = [
     "AgentRefused",

@@ -13,8 +13,8 @@ from fastapi import Depends, Security
 from starlette.requests import HTTPConnection
 
 from agentwrit_guard import asgiscope, asgiverdict
-from agentwrit_guard.contrib.fastapi.security import AgentSecurity, Declared, agent_security, converted_values, refused
-from agentwrit_guard.contrib.starlette import is_async, route_params
+from agentwrit_guard.contrib.fastapi.security import AgentSecurity, Declared, agent_security, converted_values
+from agentwrit_guard.contrib.starlette import is_async, refused, route_params
 from agentwrit_guard.core.claims import Principal
 from agentwrit_guard.core.decisions import Allowed, Denied
 from agentwrit_guard.core.engine import judge

@@ -4,7 +4,6 @@
 
 import dataclasses
 import functools
-import json
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
@@ -15,14 +14,11 @@ from fastapi.openapi.models import SecurityBase as SecurityModel
 from fastapi.routing import iter_route_contexts
 from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
-from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
-from starlette.responses import Response
 from starlette.routing import BaseRoute
-from starlette.websockets import WebSocket
 
 from agentwrit_guard import asgiscope, asgiverdict
-from agentwrit_guard.contrib.starlette import denial, deny_websocket, route_params
+from agentwrit_guard.contrib.starlette import refused, route_params
 from agentwrit_guard.core.claims import Principal
 from agentwrit_guard.core.decisions import Allowed, Denied
 from agentwrit_guard.core.engine import ANY_AGENT
@@ -32,14 +28,6 @@ from agentwrit_guard.core.scopes import Scope
 from agentwrit_guard.errors import ConfigurationError
 from agentwrit_guard.guard import Guard
 from agentwrit_guard.perimeter import Perimeter
-
-
-class AgentRefused(HTTPException):
-    """Raised by the dependencies. Answered with `denied` as it is, unless the app handles its status by itself."""
-
-    def __init__(self, denied: Denied) -> None:
-        super().__init__(denied.status, json.loads(denied.body), dict(denied.headers))
-        self.denied = denied
 
 
 class AgentSecurity(SecurityBase):
@@ -132,7 +120,11 @@ OptionalAgent = Annotated[Principal | None, Security(optional_agent)]
 
 
 class Declared(str):
-    """A scope that the decorator's wrapper judges. OpenAPI shows it, the dependency leaves it alone."""
+    """A scope that the decorator's wrapper judges. OpenAPI shows it, the dependency leaves it alone.
+
+    It equals no plain text: FastAPI keeps what a dependency gave by its scopes, and what was given where nothing was
+    judged must not stand for a dependency of the same text that judges it.
+    """
 
     __slots__ = ("requirement",)
 
@@ -140,6 +132,15 @@ class Declared(str):
         declared = super().__new__(cls, text)
         declared.requirement = requirement
         return declared
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Declared) and str.__eq__(self, other) and self.requirement == other.requirement
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash((str.__hash__(self), self.requirement))
 
     requirement: Requirement
 
@@ -210,18 +211,3 @@ def converted_values(conn: HTTPConnection, requirement: Requirement) -> dict[str
                 if not errors and (field.alias not in values or identifier_text(value) != text):
                     values[field.alias] = value
     return values
-
-
-def refused(conn: HTTPConnection, denied: Denied) -> AgentRefused:
-    """The exception, and its handler put where Starlette looks for one, so that no set-up is needed."""
-    handlers = conn.scope.get("starlette.exception_handlers")
-    if handlers:
-        handlers[0].setdefault(AgentRefused, _render)
-    return AgentRefused(denied)
-
-
-async def _render(conn: HTTPConnection, error: AgentRefused) -> Response | None:
-    if isinstance(conn, WebSocket):
-        await deny_websocket(conn, error.denied)
-        return None
-    return denial(conn, error.denied)
