@@ -106,6 +106,10 @@ class GuardMiddleware:
             return None if settled is None else self._recorded(scope, settled), True
         if isinstance(found, Denied) and self._perimeter.passes(authorization):
             return None, False
+        if isinstance(found, Allowed):
+            if self.guard.recording:
+                asgiscope.record(scope, self.guard, found, phase="middleware", front="asgi")
+            return found, False
         return self._recorded(scope, found), False
 
     def _recorded(self, scope: Scope, decision: Allowed | Denied) -> Allowed | Denied | None:

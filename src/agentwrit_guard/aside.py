@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextvars
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Generic, TypeVar
 
@@ -13,6 +14,9 @@ from agentwrit_guard.errors import BrokerUnavailable
 
 MOST: Final = 64
 """Works that may be under way at a time, over all threads and event loops."""
+
+_LOST: Final = 120.0
+"""Seconds after which one is taken for lost: its event loop was stopped under it. A lookup ends within `timeout`."""
 
 T = TypeVar("T")
 
@@ -31,7 +35,7 @@ class Aside(Generic[T]):
         self._lock = threading.Lock()
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
         # Event loops hold their tasks weakly.
-        self._under_way: set[asyncio.Task[T] | concurrent.futures.Future[T]] = set()
+        self._under_way: dict[asyncio.Task[T] | concurrent.futures.Future[T], float] = {}
 
     async def awaited(
         self, work: Callable[[], Coroutine[Any, Any, T]], seconds: float, late: Callable[[T], None]
@@ -41,7 +45,7 @@ class Aside(Generic[T]):
         with self._lock:
             self._check_room()
             task = loop.create_task(work())
-            self._under_way.add(task)
+            self._under_way[task] = time.monotonic()
         task.add_done_callback(self._leave)
         try:
             await asyncio.wait({task}, timeout=seconds)
@@ -61,7 +65,7 @@ class Aside(Generic[T]):
                 future = self._pool.submit(contextvars.copy_context().run, work)
             except RuntimeError:
                 raise BrokerUnavailable("closed", "the process ends, and begins no lookup any more") from None
-            self._under_way.add(future)
+            self._under_way[future] = time.monotonic()
         future.add_done_callback(self._leave)
         if concurrent.futures.wait({future}, seconds).done:
             return future.result()
@@ -78,16 +82,17 @@ class Aside(Generic[T]):
     def _check_room(self) -> None:
         if len(self._under_way) < MOST:
             return
-        # What was left in a loop that is closed will never end.
-        for work in [work for work in self._under_way if isinstance(work, asyncio.Task)]:
-            if work.get_loop().is_closed():
-                self._under_way.discard(work)
+        # What was left in a loop that is closed or stopped will never end.
+        now = time.monotonic()
+        for work, begun in list(self._under_way.items()):
+            if now - begun > _LOST or (isinstance(work, asyncio.Task) and work.get_loop().is_closed()):
+                del self._under_way[work]
         if len(self._under_way) >= MOST:
             raise BrokerUnavailable("queue", "too many lookups of shadow mode are under way")
 
     def _leave(self, work: asyncio.Task[T] | concurrent.futures.Future[T]) -> None:
         with self._lock:
-            self._under_way.discard(work)
+            self._under_way.pop(work, None)
 
 
 def _tell(work: asyncio.Task[T] | concurrent.futures.Future[T], late: Callable[[T], None]) -> None:

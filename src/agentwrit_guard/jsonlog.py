@@ -25,8 +25,10 @@ MAX_LINE: Final = 2**20
 """Bytes of the longest line that is read: no server lets a path in that makes one of this length."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-# Whole runs, and not the three parts of a token, so that no text makes the search slow.
+# Whole runs, and not the three parts of a token, so that no text makes the search slow, and no other dot hides one.
 _RUN = re.compile(r"[A-Za-z0-9_.-]{40,}")
+# With what is left before it of a dot that was escaped, and before that.
+_SIGNATURE: Final = range(86, 91)
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 _FIELDS: Final = {field.name: None for field in dataclasses.fields(DecisionEvent)}
@@ -72,9 +74,9 @@ def _plain(value: object) -> object:
 
 
 def _hidden(run: re.Match[str]) -> str:
-    """A JWS is three parts of base64url, and its first begins with `{"`, which is `eyJ`."""
+    """Header and payload of a JWS begin with `{"`, which is `eyJ`, and an Ed25519 signature has 86 characters."""
     text = run.group()
-    return "[token]" if "eyJ" in text and text.count(".") >= 2 else text
+    return "[token]" if "eyJ" in text or len(text) in _SIGNATURE else text
 
 
 @dataclass(frozen=True)

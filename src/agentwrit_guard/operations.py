@@ -50,10 +50,11 @@ class Operations(Standing):
     def watch(self, on_decision: Hook | None = None, on_validation: ValidationHook | None = None) -> Callable[[], None]:
         """Tell further hooks: of each `DecisionEvent`, and of each `ValidationEvent`. Call what this returns to end it.
 
-        Hooks are plain functions and run where the decision is made, one after another: one that takes its time holds
-        up that request, and on an event loop all of them, but what one raises or returns changes nothing. What a hook
-        asks of this guard itself is decided as ever, and not told again; for the very token that is being validated it
-        may wait until `timeout`. ConfigurationError for what cannot be called.
+        Hooks are plain functions and run where the decision is made, one after another. One that takes its time holds
+        up that request, threads that wait for the same validation, and on an event loop all of them; but what one
+        raises or returns changes nothing. What a hook asks of this guard itself is decided as ever, and not told again;
+        for the very token that is being validated it may wait until `timeout`. ConfigurationError for what cannot be
+        called.
         """
         return self._parts.hooks.watch(on_decision, on_validation)
 

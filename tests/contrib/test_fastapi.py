@@ -24,6 +24,7 @@ from agentwrit_guard.contrib.fastapi import (
     requires_any_scope,
     requires_scope,
 )
+from agentwrit_guard.contrib.starlette import requires_scope as starlette_rule
 from agentwrit_guard.core.claims import parse_claims
 from agentwrit_guard.errors import ConfigurationError
 from tests.kit.stub import StubBroker, invalid
@@ -515,3 +516,60 @@ def test_a_dependency_that_requires_a_scope_stops_the_handler(kind: str, place: 
         assert ran == []
         assert status(client, "/orders", "write:orders:1") == 200
         assert ran == ["checked"]
+
+
+@pytest.mark.parametrize("first", ["rule", "security"])
+def test_one_of_two_scopes_is_not_both_of_the_same_text(first: str, app: FastAPI, client: TestClient) -> None:
+    both = ["read:orders:1", "write:orders:1"]
+
+    @requires_any_scope(*both)
+    async def either() -> None: ...
+
+    needs = [Depends(either), Security(agent_security, scopes=both)]
+
+    @app.get("/orders", dependencies=needs if first == "rule" else needs[::-1])
+    async def orders() -> None: ...
+
+    assert status(client, "/orders", both[0]) == 403
+    assert status(client, "/orders", *both) == 200
+
+
+@pytest.mark.parametrize("sync", [True, False])
+@pytest.mark.parametrize("whole", [True, False])
+def test_starlettes_rule_on_a_dependency_stops_the_handler(sync: bool, whole: bool, guard: Guard) -> None:
+    ran = []
+    rule = starlette_rule("write:orders:1", guard=None if whole else guard)
+
+    def synchronous(request: Request) -> None: ...
+
+    async def asynchronous(request: Request) -> None: ...
+
+    app = FastAPI(dependencies=[Depends(rule(synchronous if sync else asynchronous))])
+    if whole:
+        app.add_middleware(GuardMiddleware, guard=guard)
+
+    @app.get("/orders")
+    async def orders() -> None:
+        ran.append("orders")
+
+    with TestClient(app, raise_server_exceptions=False) as client:
+        assert client.get("/orders").status_code == 401
+        assert status(client, "/orders", "read:orders:1") == 403
+        assert ran == []
+        assert status(client, "/orders", "write:orders:1") == 200
+
+
+@pytest.mark.parametrize("kind", [403, HTTPException, Exception])
+def test_r_15_without_a_middleware_no_error_handler_sees_a_refusal(kind: Any, guard: Guard) -> None:
+    async def swallow(request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({})
+
+    app = FastAPI()
+    app.add_exception_handler(kind, swallow)
+
+    @app.get("/orders")
+    @requires_scope("write:orders:1", guard=guard)
+    async def orders() -> None: ...
+
+    with TestClient(app, raise_server_exceptions=False) as client:
+        assert status(client, "/orders", "read:orders:1") == 403

@@ -262,3 +262,32 @@ def test_a_default_of_the_rule_is_no_text_of_the_path(app: Flask) -> None:
         return "ok"
 
     assert status(app, "/d", "read:data:7") == 403
+
+
+@pytest.mark.parametrize("place", ["helper", "url_value_preprocessor", "before_request"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_refusal_stops_the_view_wherever_the_rule_stands(guard: Guard, place: str, whole: bool) -> None:
+    """What a function returns that is no view goes nowhere."""
+    app, ran = Flask("x"), []
+
+    @requires_scope("write:orders:1", guard=None if whole else guard)
+    def needs(*_: object) -> None: ...
+
+    if place != "helper":
+        getattr(app, place)(needs)
+
+    @app.get("/orders")
+    def orders() -> str:
+        if place == "helper":
+            needs()
+        ran.append("orders")
+        return "orders"
+
+    @app.errorhandler(Exception)
+    def swallow(error: Exception) -> str:
+        return "swallowed"
+
+    if whole:
+        FlaskGuard(app, guard=guard)
+    assert (status(app, "/orders", "read:orders:1"), ran) == (403, [])
+    assert (status(app, "/orders", "write:orders:1"), ran) == (200, ["orders"])

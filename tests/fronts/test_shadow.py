@@ -481,3 +481,12 @@ def test_every_rule_in_shadow_mode_warns(
         declare("read:data:{id}", enforce=False)
     with pytest.raises(ConfigurationError, match="until"):
         declare("read:data:{id}", until=LAST_DAY)
+
+
+@pytest.mark.parametrize("text", ["", " ", "2", "nope"])
+def test_a_variable_that_was_not_filled_in_opens_nothing(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("AGENTWRIT_BROKER_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AGENTWRIT_UNTIL", "9999-12-31")
+    monkeypatch.setenv("AGENTWRIT_ENFORCE", text)
+    with pytest.raises(ConfigurationError, match="AGENTWRIT_ENFORCE"):
+        Guard.from_env()

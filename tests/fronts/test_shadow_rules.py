@@ -389,6 +389,28 @@ def test_security_with_scopes_enforces_beside_a_rule_in_shadow(
         assert set(answer.json()) == {None}
 
 
+@pytest.mark.parametrize("first", ["rule", "security"])
+@pytest.mark.parametrize("public", [True, False])
+def test_security_of_the_same_text_as_a_rule_in_shadow_is_judged_by_itself(
+    guard: Guard, first: str, public: bool
+) -> None:
+    """FastAPI keeps what a dependency gave, by its scopes, for others with the same ones."""
+    needs = [dependency(SHADOW, LACKED, None), Security(agent_security, scopes=[LACKED])]
+    app, ran = FastAPI(), []
+
+    @app.get("/x", dependencies=needs if first == "rule" else needs[::-1])
+    async def handler() -> None:
+        ran.append("x")
+
+    app.add_middleware(ASGIGuard, guard=guard, public=["/x"] if public else [])
+    client = TestClient(app)
+    assert client.get("/x").status_code == 401
+    assert client.get("/x", headers=AUTH).status_code == 403
+    assert ran == []
+    held = {"Authorization": f"Bearer {token(scope=[LACKED])}"}
+    assert (client.get("/x", headers=held).status_code, ran) == (200, ["x"])
+
+
 def dependency(rule: dict[str, Any], scope: str, guard: Guard | None) -> Any:
     """A dependency that is under a rule of its own."""
 

@@ -122,3 +122,11 @@ def test_c_28_the_option_is_a_switch(middleware: Any, guard: Guard) -> None:
     app = asgi_app if middleware is ASGIGuard else wsgi_app
     with pytest.raises(ConfigurationError, match="private_answers"):
         middleware(app, guard, private_answers="yes")
+
+
+@pytest.mark.parametrize("name", ["starlette", "fastapi", "flask"])
+def test_c_28_agents_that_a_rule_lets_in_on_a_public_path(name: str, make_front: Callable[..., Front]) -> None:
+    front = make_front(name, private_answers=True, public=["/customers/"])
+    answer = front.request(get(bearer(), path="/customers/7291"))
+    assert answer.status == 200
+    assert caching(answer) == lowered([VARY, PRIVATE])

@@ -372,3 +372,29 @@ def test_lookups_of_one_token_ask_once(stub: StubBroker, clock: MovableClock) ->
     run(test)
     assert stub.calls == 1
     assert {type(decision) for decision in told} == {Allowed}
+
+
+def test_a_loop_that_was_stopped_and_forgotten_gives_its_room_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: Aside[str] = Aside()
+    loop = asyncio.new_event_loop()
+
+    async def hang() -> str:
+        await asyncio.sleep(LONG * 10)
+        return ""
+
+    async def begin() -> None:
+        for _ in range(MOST):
+            assert await made.awaited(hang, 0, never) is None
+
+    try:
+        loop.run_until_complete(begin())
+        with pytest.raises(BrokerUnavailable):
+            made.waited(lambda: "done", LONG, never)
+        monkeypatch.setattr("agentwrit_guard.aside._LOST", 0.0)
+        assert made.waited(lambda: "done", LONG, never) == "done"
+    finally:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+        made.close()

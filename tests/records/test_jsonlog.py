@@ -100,13 +100,15 @@ def test_a_record_is_one_line_of_ascii_whatever_is_in_its_path(path: str, method
     )
 
 
+@pytest.mark.parametrize("dot", [".", "%2E", "/", " "])
 @pytest.mark.parametrize("before", ["", "Bearer%20", "/login/", "a.b.c."])
-def test_l_01_no_line_holds_a_token(before: str) -> None:
+def test_l_01_no_line_holds_a_token(before: str, dot: str) -> None:
+    spelt = TOKEN.replace(".", dot)
     with logged("agentwrit_guard.decisions", "elsewhere") as stream:
-        record(Guard("http://127.0.0.1:9"), path=f"{before}{TOKEN}/x")
-        logging.getLogger("elsewhere").warning("asked with %s and left", f"{before}{TOKEN}")
+        record(Guard("http://127.0.0.1:9"), path=f"{before}{spelt}/x")
+        logging.getLogger("elsewhere").warning("asked with %s and left", f"{before}{spelt}")
         try:
-            raise ValueError(f"{before}{TOKEN}")
+            raise ValueError(f"{before}{spelt}")
         except ValueError:
             logging.getLogger("elsewhere").exception("failed\nbadly")
     text = stream.getvalue()

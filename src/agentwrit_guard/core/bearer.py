@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import parse_qsl
 
-from agentwrit_guard.core.decisions import Denied, Reason
+from agentwrit_guard.core.decisions import Allowed, Denied, Reason
 from agentwrit_guard.core.jws import MAX_TOKEN
 from agentwrit_guard.core.redacted import Redacted
 from agentwrit_guard.core.requirements import Shortfall
@@ -114,12 +114,16 @@ def refuse(
     retry_after: float | None = None,
     detail: Mapping[str, str] | None = None,
     source: str = "guard",
+    of: Allowed | None = None,
 ) -> Denied:
-    """The whole answer for a reason. Scopes are echoed only if RFC 6750 lets them stand in a challenge (S-16)."""
-    if shortfall is None and retry_after is None and not detail and source == "guard":
+    """The whole answer for a reason. Scopes are echoed only if RFC 6750 lets them stand in a challenge (S-16).
+
+    `of` is the identity that is refused, where it is one that the broker vouches for; then it tells the source.
+    """
+    if shortfall is None and retry_after is None and not detail and source == "guard" and of is None:
         return _fixed(reason, realm)
     required, missing = shortfall or ((), ())
-    return _denied(reason, realm, required, missing, detail or {}, retry_after, source)
+    return _denied(reason, realm, required, missing, detail or {}, retry_after, source, of)
 
 
 def _denied(
@@ -130,6 +134,7 @@ def _denied(
     detail: Mapping[str, str],
     retry_after: float | None = None,
     source: str = "guard",
+    of: Allowed | None = None,
 ) -> Denied:
     challengeable = all(_SCOPE_TOKEN.fullmatch(scope) for scope in required)
     shown = required if challengeable else ()
@@ -149,8 +154,10 @@ def _denied(
     if shown:
         body["required_scopes"], body["missing_scopes"] = list(required), list(missing)
     text = json.dumps(body, separators=(",", ":")).encode()
+    told = source if of is None else of.source
+    principal = None if of is None else of.principal
     return Denied(
-        reason.status, reason, tuple(headers), text, required, missing, source, MappingProxyType(dict(detail))
+        reason.status, reason, tuple(headers), text, required, missing, told, MappingProxyType(dict(detail)), principal
     )
 
 

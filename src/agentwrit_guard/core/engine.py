@@ -86,21 +86,15 @@ class Engine:
 
     def judge(self, allowed: Allowed, requirement: Requirement, params: Params, now: Instant) -> Allowed | Denied:
         """Whether an identity satisfies a requirement now. Its age has been looked at already."""
-        decision = self._judge(allowed, requirement, params, now)
-        if isinstance(decision, Denied):
-            return dataclasses.replace(decision, principal=allowed.principal)
-        return decision
-
-    def _judge(self, allowed: Allowed, requirement: Requirement, params: Params, now: Instant) -> Allowed | Denied:
         claims = allowed.principal.claims
         if now.wall >= claims.exp:
-            return self.refuse(Reason.EXPIRED, source=allowed.source)
+            return refuse(Reason.EXPIRED, self._policy.realm, of=allowed)
         if self._denied.filled:
             level = self._denied.level(claims)
             if level is not None:
-                return self.refuse(Reason.DENY_LIST, detail={"level": level}, source=allowed.source)
+                return refuse(Reason.DENY_LIST, self._policy.realm, detail={"level": level}, of=allowed)
         if self._policy.resources is not None and not allowed.principal.grant.scopes:
-            return self.refuse(Reason.OUTSIDE_RESOURCES, source=allowed.source)
+            return refuse(Reason.OUTSIDE_RESOURCES, self._policy.realm, of=allowed)
         if requirement is ANY_AGENT:
             return allowed
         return judge(allowed, requirement, params, self._policy.realm, self._policy.resources) or allowed
@@ -160,7 +154,7 @@ def judge(
     principal = allowed.principal
     depth = len(principal.claims.delegation_chain)
     if depth and (not requirement.delegated or (requirement.max_depth is not None and depth > requirement.max_depth)):
-        return refuse(Reason.DELEGATION_RULE, realm, detail={"depth": str(depth)}, source=allowed.source)
+        return refuse(Reason.DELEGATION_RULE, realm, detail={"depth": str(depth)}, of=allowed)
     if not requirement.parts:
         return None
     shortfall = requirement.missing(principal.grant, params)
@@ -168,10 +162,10 @@ def judge(
         return None
     if isinstance(shortfall, Unbound):
         detail = {"template": shortfall.template, "value": shortfall.value[:64]}
-        return refuse(Reason.UNUSABLE_IDENTIFIER, realm, detail=detail, source=allowed.source)
+        return refuse(Reason.UNUSABLE_IDENTIFIER, realm, detail=detail, of=allowed)
     if resources is not None and not _reachable(shortfall.missing, resources):
-        return refuse(Reason.OUTSIDE_RESOURCES, realm, source=allowed.source)
-    return refuse(Reason.INSUFFICIENT_SCOPE, realm, shortfall=shortfall, source=allowed.source)
+        return refuse(Reason.OUTSIDE_RESOURCES, realm, of=allowed)
+    return refuse(Reason.INSUFFICIENT_SCOPE, realm, shortfall=shortfall, of=allowed)
 
 
 def _reachable(missing: tuple[str, ...], resources: frozenset[str]) -> bool:
