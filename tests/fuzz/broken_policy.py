@@ -162,12 +162,12 @@ def ceiling_forgotten_by_the_cache(patch: pytest.MonkeyPatch) -> None:
 
 
 def ceiling_as_unauthorised(patch: pytest.MonkeyPatch) -> None:
-    real = Engine.refuse
+    real = engine.refuse
 
-    def wrong(self: Engine, reason: Reason, **rest: Any) -> Denied:
-        return real(self, Reason.REJECTED_BY_BROKER if reason is Reason.OUTSIDE_RESOURCES else reason, **rest)
+    def wrong(reason: Reason, *args: Any, **rest: Any) -> Denied:
+        return real(Reason.REJECTED_BY_BROKER if reason is Reason.OUTSIDE_RESOURCES else reason, *args, **rest)
 
-    patch.setattr(Engine, "refuse", wrong)
+    patch.setattr(engine, "refuse", wrong)
 
 
 BROKEN_POLICY: Final[tuple[Break, ...]] = (
