@@ -1,0 +1,1 @@
+"""The sections of a run, a module each: `run(effort)` gives a `Section`."""
