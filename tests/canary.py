@@ -137,7 +137,9 @@ def _canary_sings(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     for guard in list(_GUARDS):
         if len(guard._cache) <= 1000:
-            kept = [*guard._cache._identities.items(), *guard._cache._rejected.items()]
+            identities = guard._cache._identities
+            packed = identities._packed._shards if identities._packed is not None else ()
+            kept = [*identities._live.items(), *packed, *guard._cache._rejected.items()]
             CANARY.looks(f"cache of {guard!r}", repr(kept))
     found = CANARY.taken()
     if found and request.node.get_closest_marker("canary_dies") is None:

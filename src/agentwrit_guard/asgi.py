@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from contextlib import aclosing
 
 from agentwrit_guard import asgiscope, asgiverdict
+from agentwrit_guard.asgianswer import Answer, nothing
 from agentwrit_guard.asgiscope import ASGIApp, Message, Receive, Scope, Send
 from agentwrit_guard.core.bearer import refuse
 from agentwrit_guard.core.decisions import Allowed, Denied, Reason
@@ -58,15 +59,25 @@ class GuardMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
-            decision, asked = await self._decide(scope)
+            authorization = asgiscope.authorization(scope)
+            found = self._look(scope, authorization)
+            asked = isinstance(found, Lookup)
+            if isinstance(found, Lookup):
+                settled = await asgiverdict.settle(scope, self.guard, found, phase="middleware", front="asgi")
+                decision = None if settled is None else self._recorded(scope, settled)
+            elif isinstance(found, Denied):
+                decision = self._recorded(scope, found)
+            else:
+                decision = found
             if isinstance(decision, Denied):
                 await asgiscope.refuse(decision, scope, receive, send)
+                return
+            asgiscope.enter(scope, self.guard, decision)
+            # To receive is to ask for the body where the client waits to be asked; only the app may want that.
+            if asked and not asgiscope.has_header(scope, b"expect"):
+                await self._serve_unless_left(scope, receive, send, decision, authorization)
             else:
-                asgiscope.enter(scope, self.guard, decision)
-                # To receive is to ask for the body where the client waits to be asked; only the app may want that.
-                looks = asked and not asgiscope.has_header(scope, b"expect")
-                serve = self._serve_unless_left if looks else self._serve
-                await serve(scope, receive, send, decision)
+                await self._serve(scope, receive, send, decision, authorization)
         elif scope["type"] == "lifespan":
             await self._live(scope, receive, send)
         else:
@@ -84,33 +95,17 @@ class GuardMiddleware:
         finally:
             await self.guard.aclose()
 
-    async def _decide(self, scope: Scope) -> tuple[Allowed | Denied | None, bool]:
-        """What was decided, and whether the broker was asked: that takes long enough for a client to leave."""
-        method = asgiscope.method(scope)
-        if not self._judges(method, scope):
-            return None, False
-        if (
-            method == "OPTIONS"
-            and self._perimeter.allows_preflight(
-                method,
-                asgiscope.has_header(scope, b"origin"),
-                asgiscope.has_header(scope, b"access-control-request-method"),
-            )
-            and not _overridden(scope)
-        ):
-            return None, False
-        authorization = asgiscope.authorization(scope)
+    def _look(self, scope: Scope, authorization: list[bytes]) -> Allowed | Denied | Lookup | None:
+        """What can be said at once; None where the request goes by unjudged."""
+        if self._perimeter.selective and not self._judges(scope):
+            return None
         found = self.guard.decide(authorization, query=scope.get("query_string", b""))
-        if isinstance(found, Lookup):
-            settled = await asgiverdict.settle(scope, self.guard, found, phase="middleware", front="asgi")
-            return None if settled is None else self._recorded(scope, settled), True
-        if isinstance(found, Denied) and self._perimeter.passes(authorization):
-            return None, False
         if isinstance(found, Allowed):
             if self.guard.recording:
                 asgiscope.record(scope, self.guard, found, phase="middleware", front="asgi")
-            return found, False
-        return self._recorded(scope, found), False
+        elif isinstance(found, Denied) and self._perimeter.passes(authorization):
+            return None
+        return found
 
     def _recorded(self, scope: Scope, decision: Allowed | Denied) -> Allowed | Denied | None:
         """The decision, or None where it is a refusal that is not enforced."""
@@ -118,7 +113,22 @@ class GuardMiddleware:
         asgiscope.record(scope, self.guard, decision, phase="middleware", front="asgi", enforced=binds)
         return decision if binds else None
 
-    def _judges(self, method: str, scope: Scope) -> bool:
+    def _judges(self, scope: Scope) -> bool:
+        """Whether the request needs a decision: the perimeter may let it by."""
+        method = asgiscope.method(scope)
+        if not self._guards(method, scope):
+            return False
+        return (
+            method != "OPTIONS"
+            or not self._perimeter.allows_preflight(
+                method,
+                asgiscope.has_header(scope, b"origin"),
+                asgiscope.has_header(scope, b"access-control-request-method"),
+            )
+            or _overridden(scope)
+        )
+
+    def _guards(self, method: str, scope: Scope) -> bool:
         """Whether the path needs a decision as the router will read it, or as it would with a root path of its own."""
         if self._perimeter.judges(method, asgiscope.route_path(scope)):
             return True
@@ -128,25 +138,28 @@ class GuardMiddleware:
         readings.append(asgiscope.route_path(scope))
         return _overridden(scope) and any(map(self._perimeter.judges_overridden, readings))
 
-    async def _serve_unless_left(self, scope: Scope, receive: Receive, send: Send, allowed: Allowed | None) -> None:
+    async def _serve_unless_left(
+        self, scope: Scope, receive: Receive, send: Send, allowed: Allowed | None, authorization: list[bytes]
+    ) -> None:
         """Run the app, unless its client has gone meanwhile: then nothing runs and nothing is sent (threats R-22)."""
         async with aclosing(Inbox(receive)) as inbox:
             if not await inbox.abandoned():
-                await self._serve(scope, inbox.receive, send, allowed)
+                await self._serve(scope, inbox.receive, send, allowed, authorization)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, allowed: Allowed | None) -> None:
+    def _serve(
+        self, scope: Scope, receive: Receive, send: Send, allowed: Allowed | None, authorization: list[bytes]
+    ) -> Awaitable[None]:
         """Run the app, for as long as its agent may stay (threats R-18)."""
         if self._private_answers:
             send = asgiscope.private(scope, send)
         if allowed is None:
-            await self._pass(scope, receive, send)
-        else:
-            await Lasting(scope, receive, send, self.guard, allowed, self._rounds).run(self._pass)
+            return self._pass(scope, receive, send)
+        return Lasting(scope, receive, send, self.guard, allowed, authorization, self._rounds).run(self._pass)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the app. What a decorator or dependency refuses is answered from here, so that no error handler of
         the app can turn it into something else (threats R-15)."""
-        answer = _Answer(scope, send)
+        answer = Answer(scope, send)
         try:
             await self.app(scope, receive, answer.send)
         except ScopeRequired as error:
@@ -156,55 +169,18 @@ class GuardMiddleware:
                 Reason.INSUFFICIENT_SCOPE, self.guard.realm, shortfall=Shortfall(error.scopes, error.missing)
             )
             asgiscope.record(scope, self.guard, denied, phase="requirement", front="asgi")
-            await asgiscope.refuse(denied, scope, _nothing, send)
+            await asgiscope.refuse(denied, scope, nothing, send)
         except BaseException:
             await answer.flush()
             raise
         else:
-            await answer.flush()
-
-
-class _Answer:
-    """What an app sends, replaced by the first refusal from within.
-
-    A 500 is held back until the app has ended: an inner app's error page goes out before its ScopeRequired arrives.
-    """
-
-    def __init__(self, scope: Scope, send: Send) -> None:
-        self._scope = scope
-        self._send = send
-        self._refusals = asgiscope.refusals(scope)
-        self._held: list[Message] = []
-        self._answered = False
-        self.started = False
-
-    async def send(self, message: Message) -> None:
-        if not self.started:
-            if self._refusals:
-                self._answered = self.started = True
-                await asgiscope.refuse(self._refusals[0], self._scope, _nothing, self._send)
-            elif self._held or message.get("status") == 500:
-                self._held.append(message)
-                return
-            else:
-                self.started = True
-        if not self._answered:
-            await self._send(message)
-
-    async def flush(self) -> None:
-        for message in self._held:
-            self.started = True
-            await self._send(message)
+            if answer.held:
+                await answer.flush()
 
 
 def _overridden(scope: Scope) -> bool:
     names = (name.decode("latin-1").lower() for name, _ in scope["headers"])
     return overrides_method(names, scope.get("query_string", b""))
-
-
-async def _nothing() -> Message:
-    """Stands for a websocket's connect event, which the app has taken already."""
-    return {}
 
 
 def _root_paths(app: object) -> tuple[str, ...]:

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from agentwrit_guard.clock import Clock
 from agentwrit_guard.core.bearer import token_in_query
-from agentwrit_guard.core.cache import Instant
 from agentwrit_guard.core.decisions import Allowed, Denied, Reason
 from agentwrit_guard.core.engine import ANY_AGENT
+from agentwrit_guard.core.instant import Instant
 from agentwrit_guard.core.lookup import Lookup
 from agentwrit_guard.core.requirements import Params, Requirement
 from agentwrit_guard.core.shadow import Until

@@ -26,10 +26,10 @@ _events_log: logging.Logger = logging.getLogger("agentwrit_guard.events")
 
 
 class Hooks:
-    """`decision` are there from the start; `watch` adds more."""
+    """`decision` are those told of decisions: some are there from the start, `watch` adds more."""
 
     def __init__(self, decision: tuple[Hook, ...]) -> None:
-        self._decision = decision
+        self.decision = decision
         self._validation: tuple[ValidationHook, ...] = ()
         self.reset()
 
@@ -38,12 +38,8 @@ class Hooks:
         self._lock = threading.Lock()
         self._here = threading.local()
 
-    def __bool__(self) -> bool:
-        """Whether anybody is told of decisions."""
-        return bool(self._decision)
-
     def decided(self, event: DecisionEvent) -> None:
-        for hook in self._decision:
+        for hook in self.decision:
             _call("decision", hook, event)
 
     def validated(self, event: ValidationEvent) -> None:
@@ -62,12 +58,12 @@ class Hooks:
         decision = () if on_decision is None else (_Added("on_decision", on_decision),)
         validation = () if on_validation is None else (_Added("on_validation", on_validation),)
         with self._lock:
-            self._decision += decision
+            self.decision += decision
             self._validation += validation
 
         def end() -> None:
             with self._lock:
-                self._decision = tuple(hook for hook in self._decision if hook not in decision)
+                self.decision = tuple(hook for hook in self.decision if hook not in decision)
                 self._validation = tuple(hook for hook in self._validation if hook not in validation)
 
         return end

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from agentwrit_guard import asgiscope
@@ -27,8 +28,26 @@ class Lasting:
     nobody takes a part of it for the whole.
     """
 
+    # Of a connection that does not last, which is nearly every one, nothing below ever changes.
+    _events = False
+    _spared = False
+    """Whether it would be over, were anything enforced."""
+    _vigil: Vigil | None = None
+    """From the accept of a websocket, the start of a stream of events, the first chunk of any other answer."""
+    _receiving: frozenset[asyncio.Task[Any] | None] = frozenset()
+    _over: asyncio.Event | None = None
+    """There from the end on, and set as soon as the server knows of it."""
+    _code, _reason = _VIOLATION, ""
+
     def __init__(
-        self, scope: Scope, receive: Receive, send: Send, guard: Guard, allowed: Allowed, rounds: Rounds
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        guard: Guard,
+        allowed: Allowed,
+        authorization: Sequence[bytes],
+        rounds: Rounds,
     ) -> None:
         self._scope = scope
         self._receive = receive
@@ -37,17 +56,8 @@ class Lasting:
         self._allowed = allowed
         self._rounds = rounds
         # As the guard saw it: the app may change its scope.
-        self._authorization = asgiscope.authorization(scope)
+        self._authorization = authorization
         self._websocket = scope["type"] == "websocket"
-        self._events = False
-        self._spared = False
-        """Whether it would be over, were anything enforced."""
-        # From the accept of a websocket, the start of a stream of events, the first chunk of any other answer.
-        self._vigil: Vigil | None = None
-        self._receiving: set[asyncio.Task[Any] | None] = set()
-        self._over: asyncio.Event | None = None
-        """There from the end on, and set as soon as the server knows of it."""
-        self._code, self._reason = _VIOLATION, ""
 
     async def run(self, app: ASGIApp) -> None:
         try:
@@ -72,7 +82,18 @@ class Lasting:
             return {"type": "websocket.disconnect", "code": self._code, "reason": self._reason}
         return message
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
+        """No coroutine of its own for an answer that does not last."""
+        if self._vigil is None and self._over is None:
+            kind = message["type"]
+            if kind == "http.response.body" and not message.get("more_body"):
+                return self._send(message)
+            if kind == "http.response.start":
+                message = self._begun(message)
+                return self._keep(message) if self._events else self._send(message)
+        return self._send_if_in_time(message)
+
+    async def _send_if_in_time(self, message: Message) -> None:
         if self._vigil is not None:
             await self._look()
         if self._over is not None:
@@ -85,22 +106,28 @@ class Lasting:
             lasts = self._events or self._websocket
         else:
             lasts = self._vigil is not None and kind != "websocket.close"
-        if not lasts:
+        if lasts:
+            await self._keep(message)
+        else:
             self._leave()
+            await self._send(message)
+
+    async def _keep(self, message: Message) -> None:
+        """Send what more will follow."""
         await self._send(message)
         # The end may have come while the server took its time.
-        if lasts and self._vigil is None and self._over is None:
+        if self._vigil is None and self._over is None:
             self._vigil = Vigil(self._guard, self._authorization, self._allowed)
             self._rounds.enter(self._vigil, self._end)
 
     def _begun(self, message: Message) -> Message:
-        given = message.get("headers") or ()
-        headers = [*given]
+        headers = message.get("headers") or ()
         stale = self._allowed.source == "stale"
-        if stale:
-            headers.append((STALE.lower().encode(), str(int(self._guard.age(self._allowed))).encode()))
-        if stale or not isinstance(given, (list, tuple)):
+        if stale or not isinstance(headers, (list, tuple)):
             # Others can be read only once.
+            headers = [*headers]
+            if stale:
+                headers.append((STALE.lower().encode(), str(int(self._guard.age(self._allowed))).encode()))
             message = {**message, "headers": headers}
         kinds = [value for name, value in headers if len(name) == 12 and name.lower() == b"content-type"]
         self._events = len(kinds) == 1 and kinds[0].lower().startswith(b"text/event-stream")
@@ -109,7 +136,7 @@ class Lasting:
     async def _next(self) -> Message | None:
         """The server's next message; None if the end comes first, of which not every server speaks."""
         task = asyncio.current_task()
-        self._receiving.add(task)
+        self._receiving |= {task}
         try:
             return await self._receive()
         except asyncio.CancelledError:
@@ -117,7 +144,7 @@ class Lasting:
                 raise
             return None
         finally:
-            self._receiving.discard(task)
+            self._receiving -= {task}
 
     async def _look(self) -> None:
         """Whoever finds that it is over ends it."""
@@ -138,7 +165,7 @@ class Lasting:
         self._over = asyncio.Event()
         self._code = _LATER if denied.status == 503 else _VIOLATION
         self._reason = denied.reason.error or "temporarily_unavailable"
-        woken, self._receiving = self._receiving, set()
+        woken, self._receiving = self._receiving, frozenset()
         for task in woken:
             if task is not None:
                 task.cancel()

@@ -10,11 +10,12 @@ from agentwrit_guard.aside import Aside
 from agentwrit_guard.clock import Clock
 from agentwrit_guard.core.breaker import Breaker
 from agentwrit_guard.core.budget import Budget
-from agentwrit_guard.core.cache import IdentityCache, Instant, TokenHash
+from agentwrit_guard.core.cache import IdentityCache, TokenHash
 from agentwrit_guard.core.decisions import Allowed, Denied
 from agentwrit_guard.core.deny import DenyList
 from agentwrit_guard.core.engine import Engine
 from agentwrit_guard.core.inspection import IAT_AHEAD
+from agentwrit_guard.core.instant import Instant
 from agentwrit_guard.core.load import Load
 from agentwrit_guard.core.witness import Witness
 from agentwrit_guard.denyfile import DenyFile
@@ -69,7 +70,7 @@ class Parts:
         keys = PinnedKeys.load(settings.pinned_keys, settings.pinned_thumbprints) if settings.pinned_keys else None
         policy = settings.policy
         token_hash = TokenHash(settings.broker_url, repr(policy), *(keys.thumbprints if keys else ()))
-        cache = IdentityCache(settings.cache_size, settings.cache_size)
+        cache = IdentityCache(settings.cache_size, settings.cache_size, policy.resources)
         load = Load(
             Breaker(settings.breaker_failures, monotonic, recorder.event),
             Budget(settings.unknown_token_rate, settings.unknown_token_burst, settings.queue_timeout, monotonic),

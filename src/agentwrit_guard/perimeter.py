@@ -50,11 +50,8 @@ class Perimeter:
             raise ConfigurationError("protect is an empty list, so nothing would be guarded; leave it out to guard all")
         self._passes_others = others == "pass"
         self._allows_preflight = allow_preflight
-
-    @property
-    def selective(self) -> bool:
+        self.selective = bool(self._public) or self._protect is not None or allow_preflight
         """Whether any request goes by unjudged."""
-        return bool(self._public) or self._protect is not None or self._allows_preflight
 
     def judges(self, method: str, path: str) -> bool:
         """Whether a request needs a decision."""

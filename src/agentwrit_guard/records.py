@@ -95,7 +95,7 @@ class Recorder:
     @property
     def wanted(self) -> bool:
         """Whether anybody listens, so that an event is worth making."""
-        return bool(self._hooks) or decisions_log.isEnabledFor(logging.INFO)
+        return bool(self._hooks.decision) or decisions_log.isEnabledFor(logging.INFO)
 
     def decision(
         self,

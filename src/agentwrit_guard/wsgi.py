@@ -60,15 +60,7 @@ class GuardMiddleware:
         return LastingBody(environ, start_response, self.guard, decision).of(self._pass)
 
     def _decide(self, environ: Environ) -> Allowed | Denied | None:
-        method = wsgienviron.method(environ)
-        path = wsgienviron.path(environ)
-        names = (key[5:].replace("_", "-").lower() for key in environ if key.startswith("HTTP_"))
-        overridden = self._perimeter.selective and overrides_method(names, wsgienviron.query(environ))
-        if not self._perimeter.judges(method, path) and not (overridden and self._perimeter.judges_overridden(path)):
-            return None
-        if not overridden and self._perimeter.allows_preflight(
-            method, "HTTP_ORIGIN" in environ, "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
-        ):
+        if self._perimeter.selective and not self._judges(environ):
             return None
         authorization = wsgienviron.authorization(environ)
         found = self.guard.decide(authorization, query=wsgienviron.query(environ))
@@ -78,6 +70,17 @@ class GuardMiddleware:
         if isinstance(found, Denied) and self._perimeter.passes(authorization):
             return None
         return self._recorded(environ, found)
+
+    def _judges(self, environ: Environ) -> bool:
+        method = wsgienviron.method(environ)
+        path = wsgienviron.path(environ)
+        names = (key[5:].replace("_", "-").lower() for key in environ if key.startswith("HTTP_"))
+        overridden = overrides_method(names, wsgienviron.query(environ))
+        if not self._perimeter.judges(method, path) and not (overridden and self._perimeter.judges_overridden(path)):
+            return False
+        return overridden or not self._perimeter.allows_preflight(
+            method, "HTTP_ORIGIN" in environ, "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
+        )
 
     def _recorded(self, environ: Environ, decision: Allowed | Denied) -> Allowed | Denied | None:
         """The decision, or None where it is a refusal that is not enforced."""

@@ -11,10 +11,12 @@ import pytest
 
 from agentwrit_guard import Allowed, Lookup, Requirement
 from agentwrit_guard.core import engine
-from agentwrit_guard.core.cache import Identity, IdentityCache, Instant
+from agentwrit_guard.core.cache import IdentityCache
 from agentwrit_guard.core.decisions import Reason
 from agentwrit_guard.core.deny import DenyList, _Entries
 from agentwrit_guard.core.engine import Engine
+from agentwrit_guard.core.identity import Identity
+from agentwrit_guard.core.instant import Instant
 from agentwrit_guard.core.validation import UNASKED
 from tests.core.worst_day import STALE, TTL
 
@@ -63,7 +65,7 @@ def age_counts_from_the_answer(patch: pytest.MonkeyPatch) -> None:
     def lax(self: Engine, outcome: Any, lookup: Lookup, now: Instant) -> Any:
         held = self._cache.get(lookup.key)
         if held is not None and isinstance(outcome, Allowed) and outcome.source == "broker":
-            self._cache._identities[lookup.key] = held._replace(started=now)
+            self._cache._identities.put(lookup.key, held._replace(started=now))
         return real(self, outcome, lookup, now)
 
     patch.setattr(Engine, "conclude", lax)
@@ -138,8 +140,8 @@ def stale(changed: Callable[[Engine, Identity, Instant], Any]) -> Break:
 def renewed(self: Engine, held: Identity, now: Instant) -> bool:
     if held.started.age(now) >= TTL + STALE:
         return False
-    key = next(key for key, other in self._cache._identities.items() if other is held)
-    self._cache._identities[key] = held._replace(started=now)
+    key = next(key for key, other in self._cache._identities._live.items() if other is held)
+    self._cache._identities.put(key, held._replace(started=now))
     return True
 
 
@@ -151,7 +153,7 @@ def stale_though_the_broker_said_no(patch: pytest.MonkeyPatch) -> None:
         held = self._identities.get(key)
         real(self, key, started)
         if held is not None:
-            self._identities[key] = held
+            self._identities.put(key, held)
 
     patch.setattr(IdentityCache, "reject", lax)
 

@@ -7,9 +7,11 @@ import threading
 import pytest
 
 from agentwrit_guard import Allowed, Denied, Guard, Requirement, all_of
-from agentwrit_guard.core.cache import Identity, IdentityCache, Instant, TokenHash
+from agentwrit_guard.core.cache import IdentityCache, TokenHash
 from agentwrit_guard.core.claims import Principal, parse_claims
 from agentwrit_guard.core.decisions import Reason
+from agentwrit_guard.core.identity import Identity
+from agentwrit_guard.core.instant import Instant
 from tests.core.conftest import GuardMaker
 from tests.core.kit import NONE, SCOPE, TOKEN, UNAVAILABLE, bearer, verdict
 from tests.kit.clock import MovableClock

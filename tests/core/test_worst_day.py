@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from agentwrit_guard import Allowed, Denied, Guard, Lookup, Requirement
-from agentwrit_guard.core.cache import Instant
+from agentwrit_guard.core.instant import Instant
 from agentwrit_guard.core.wire import BrokerReply, Flow
 from agentwrit_guard.errors import BrokerUnavailable
 from tests.core.broken import BROKEN

@@ -25,10 +25,11 @@ from agentwrit_guard.core import (
     validation,
     wire,
 )
-from agentwrit_guard.core.cache import Identity, IdentityCache
+from agentwrit_guard.core.cache import IdentityCache
 from agentwrit_guard.core.claims import Principal
 from agentwrit_guard.core.decisions import Allowed, Denied, Reason
 from agentwrit_guard.core.engine import Engine
+from agentwrit_guard.core.identity import Identity
 from agentwrit_guard.core.inspection import Inspection, Objection
 from agentwrit_guard.core.scopes import Grant, Scope
 from agentwrit_guard.core.validation import Validation

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import httpx
 
 from agentwrit_guard import Allowed, Clock, Denied, Guard, Lookup, Requirement, all_of, any_of
-from agentwrit_guard.core.cache import Instant
+from agentwrit_guard.core.instant import Instant
 from agentwrit_guard.core.requirements import RouteValue
 from agentwrit_guard.core.wire import BrokerReply, Flow
 from agentwrit_guard.errors import BrokerUnavailable, ConfigurationError

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from agentwrit_guard import Allowed, Clock, Denied, Guard, Requirement, all_of
-from agentwrit_guard.core.cache import Instant
+from agentwrit_guard.core.instant import Instant
 from agentwrit_guard.core.wire import BrokerReply, BrokerRequest, Flow, ask
 from agentwrit_guard.errors import BrokerUnavailable
 from agentwrit_guard.link import AsyncLink, Link

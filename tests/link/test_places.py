@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from agentwrit_guard import Allowed, Denied, Guard
-from agentwrit_guard.core.cache import Instant
+from agentwrit_guard.core.instant import Instant
 from agentwrit_guard.core.wire import BrokerReply, BrokerRequest, Flow, ask, validate
 from agentwrit_guard.errors import BrokerUnavailable
 from agentwrit_guard.link import AsyncLink, Link

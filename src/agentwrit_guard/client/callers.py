@@ -15,7 +15,7 @@ from agentwrit_guard.client.flows import LoginRefused
 from agentwrit_guard.client.patience import Patience
 from agentwrit_guard.client.session import Session
 from agentwrit_guard.client.shared import Shared
-from agentwrit_guard.core.cache import Instant
+from agentwrit_guard.core.instant import Instant
 from agentwrit_guard.core.wire import Flow
 from agentwrit_guard.errors import AgentWritError, RateLimitError
 from agentwrit_guard.link import AsyncLink, Link

@@ -10,37 +10,17 @@ in a third: a broker that loses a revocation does not bring them back (C-27).
 from __future__ import annotations
 
 import hashlib
-import math
 import secrets
 import threading
-from typing import Final, NamedTuple
+from typing import Final
 
 from cachetools import LRUCache
 
-from agentwrit_guard.core.decisions import Allowed
+from agentwrit_guard.core.identities import Identities
+from agentwrit_guard.core.identity import Identity
+from agentwrit_guard.core.instant import Instant
 
 NEGATIVE_TTL: Final = 5.0
-
-
-class Instant(NamedTuple):
-    """One moment on both clocks, in seconds."""
-
-    monotonic: float
-    wall: float
-
-    def age(self, now: Instant) -> float:
-        """Seconds since this moment, by the clock that says more; infinite if the wall clock has run backwards."""
-        monotonic, wall = now[0] - self[0], now[1] - self[1]
-        if wall < 0:
-            return math.inf
-        return wall if wall > monotonic else monotonic
-
-
-class Identity(NamedTuple):
-    """A principal as the broker confirmed it, ready to be handed out on a hit."""
-
-    allowed: Allowed
-    started: Instant
 
 
 class TokenHash:
@@ -49,42 +29,46 @@ class TokenHash:
     The key is random and lives with the process, so a dump of the cache tells nothing about tokens.
     """
 
-    __slots__ = ("_key",)
+    __slots__ = ("_start",)
 
     def __init__(self, *settings: str) -> None:
         state = hashlib.blake2b(key=secrets.token_bytes(32), digest_size=32)
         for text in ("v1", *settings):
             data = text.encode()
             state.update(len(data).to_bytes(8, "big") + data)
-        self._key = state.digest()
+        # Copied for each token, which is faster than to begin with the key anew.
+        self._start = hashlib.blake2b(key=state.digest(), digest_size=32)
 
     def __call__(self, token: bytes) -> bytes:
-        return hashlib.blake2b(token, key=self._key, digest_size=32).digest()
+        state = self._start.copy()
+        state.update(token)
+        return state.digest()
 
 
 class IdentityCache:
-    """Three bounded least-recently-used stores behind one lock that is never held across I/O.
+    """Three bounded least-recently-used stores behind one lock that is never held across I/O, nor for a hit.
 
     Those of rejected and of revoked tokens have room for `negative_size` each.
     """
 
-    def __init__(self, size: int, negative_size: int) -> None:
+    def __init__(self, size: int, negative_size: int, resources: frozenset[str] | None = None) -> None:
         self._sizes = size, negative_size
+        self._resources = resources
         self.reset()
 
     def reset(self) -> None:
         """Empty, with a new lock: in a forked child the old one may be held by a thread that is not there."""
         self._lock = threading.Lock()
-        self._identities: LRUCache[bytes, Identity] = LRUCache(self._sizes[0])
+        self._identities = Identities(self._sizes[0], self._resources)
         self._rejected: LRUCache[bytes, Instant] = LRUCache(self._sizes[1])
         self._tombstones: LRUCache[bytes, int] = LRUCache(self._sizes[1])
 
     def get(self, key: bytes) -> Identity | None:
+        identity = self._identities.live(key)
+        if identity is not None:
+            return identity
         with self._lock:
-            try:
-                return self._identities[key]
-            except KeyError:
-                return None
+            return self._identities.get(key)
 
     def put(self, key: bytes, identity: Identity) -> bool:
         """Keep an identity, unless the one held was confirmed by a call that started later.
@@ -101,7 +85,7 @@ class IdentityCache:
                 return False
             held = self._identities.get(key)
             if held is None or held.started.monotonic <= identity.started.monotonic:
-                self._identities[key] = identity
+                self._identities.put(key, identity)
                 self._rejected.pop(key, None)
             return True
 
@@ -109,7 +93,7 @@ class IdentityCache:
         """Forget an identity: the broker no longer confirms it. One that an earlier call had confirmed stays out
         until its `exp`; of two calls at a time nobody knows which the broker answered first."""
         with self._lock:
-            held = self._identities.pop(key, None)
+            held = self._identities.pop(key)
             if held is not None:
                 self._bury(key, held, started)
             known = self._rejected.get(key)

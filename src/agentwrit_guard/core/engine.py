@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from agentwrit_guard.core.bearer import parse_authorization, plain_bearer, refuse
-from agentwrit_guard.core.cache import IdentityCache, Instant, TokenHash
+from agentwrit_guard.core.cache import IdentityCache, TokenHash
 from agentwrit_guard.core.decisions import Allowed, Denied, Reason
 from agentwrit_guard.core.deny import DenyList
 from agentwrit_guard.core.inspection import Inspection, Objection
+from agentwrit_guard.core.instant import Instant
 from agentwrit_guard.core.load import Load
 from agentwrit_guard.core.lookup import Lookup
 from agentwrit_guard.core.policy import Keys, Policy
@@ -46,6 +47,7 @@ class Engine:
         witness: Witness,
     ) -> None:
         self._policy = policy
+        self._ttl = policy.cache_ttl
         self._cache = cache
         self._hash = token_hash
         self._denied = denied
@@ -81,8 +83,7 @@ class Engine:
 
     def max_age(self, requirement: Requirement) -> float:
         """How old an identity may be for a requirement, in seconds: the TTL, or less if the requirement says so."""
-        ttl = self._policy.cache_ttl
-        return ttl if requirement.max_age is None else min(ttl, requirement.max_age)
+        return self._ttl if requirement.max_age is None else min(self._ttl, requirement.max_age)
 
     def judge(self, allowed: Allowed, requirement: Requirement, params: Params, now: Instant) -> Allowed | Denied:
         """Whether an identity satisfies a requirement now. Its age has been looked at already."""
@@ -130,7 +131,8 @@ class Engine:
         identity = self._cache.get(key)
         if identity is None:
             return None
-        if now.wall < identity.allowed.principal.claims.exp and identity.started.age(now) >= self.max_age(requirement):
+        max_age = self._ttl if requirement.max_age is None else self.max_age(requirement)
+        if identity.started.age(now) >= max_age and now.wall < identity.allowed.principal.claims.exp:
             return None
         self._witness.cached += 1
         return self.judge(identity.allowed, requirement, params, now)

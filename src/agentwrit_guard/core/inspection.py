@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from agentwrit_guard.core.bearer import Token
-from agentwrit_guard.core.cache import Instant
 from agentwrit_guard.core.chain import chain_violation, has_loop
 from agentwrit_guard.core.claims import AgentClaims, agent_domain, parse_claims, principal_kind
 from agentwrit_guard.core.decisions import Reason
 from agentwrit_guard.core.deny import DenyList
+from agentwrit_guard.core.instant import Instant
 from agentwrit_guard.core.jws import Jws, parse_jws
 from agentwrit_guard.core.policy import Keys, Policy
 

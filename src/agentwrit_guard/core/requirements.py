@@ -66,10 +66,13 @@ class _Scoped:
             return self.before
         value = params.get(self.variable)
         raw, converted = value if isinstance(value, RouteValue) else (None, value)
-        identifier = identifier_text(converted)
+        identifier = converted if type(converted) is str else identifier_text(converted)
         if raw is not None and raw != identifier:
             return Unbound(self.text, raw)
-        if len(identifier) > _MAX_VALUE or not self.charset.fullmatch(identifier) or _unusable(identifier):
+        if len(identifier) > _MAX_VALUE or not self.charset.fullmatch(identifier):
+            return Unbound(self.text, identifier)
+        # Nothing that IDENTIFIER takes is unusable.
+        if self.charset is not IDENTIFIER and _unusable(identifier):
             return Unbound(self.text, identifier)
         return f"{self.before}{identifier}{self.after}"
 

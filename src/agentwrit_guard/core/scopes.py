@@ -65,7 +65,7 @@ ALL: Final = AllIdentifiers.ALL
 
 
 class Grant:
-    """Held scopes, indexed once so that each check is two look-ups whatever their number.
+    """Held scopes, indexed at the first check so that each one is two look-ups whatever their number.
 
     Malformed entries are kept in `scopes` and cover nothing. Reserved families are covered as text, because a
     delegation chain may name them; `Principal.can` and requirements never ask for them.
@@ -74,15 +74,12 @@ class Grant:
     __slots__ = ("_exact", "_families", "scopes")
 
     scopes: tuple[str, ...]
-    _exact: frozenset[str]
+    _exact: frozenset[str] | None
     _families: frozenset[tuple[str, ...]]
 
     def __init__(self, scopes: Iterable[str]) -> None:
-        held = tuple(scopes)
-        parsed = [(text, scope) for text in held if (scope := Scope.parse(text)) is not None]
-        object.__setattr__(self, "scopes", held)
-        object.__setattr__(self, "_exact", frozenset(text for text, _ in parsed))
-        object.__setattr__(self, "_families", frozenset(s[:2] for _, s in parsed if s.identifier == "*"))
+        object.__setattr__(self, "scopes", tuple(scopes))
+        object.__setattr__(self, "_exact", None)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"Grant is frozen, cannot set {name!r}")
@@ -97,14 +94,26 @@ class Grant:
         return hash(self.scopes)
 
     def covers(self, requested: str) -> bool:
-        if requested in self._exact:
+        if requested in self._indexed():
             return True
         scope = Scope.parse(requested)
         return scope is not None and scope[:2] in self._families
 
     def identifiers(self, action: str, resource: str) -> AllIdentifiers | frozenset[str]:
         """Which identifiers of a resource the holder may act on: `ALL`, or the set for a query's WHERE."""
+        exact = self._indexed()
         if (action, resource) in self._families:
             return ALL
-        scopes = (Scope.parse(text) for text in self._exact)
+        scopes = (Scope.parse(text) for text in exact)
         return frozenset(s.identifier for s in scopes if s is not None and s[:2] == (action, resource))
+
+    def _indexed(self) -> frozenset[str]:
+        """The well-formed scopes. Threads that come first together all make the same index."""
+        exact = self._exact
+        if exact is None:
+            parsed = [(text, scope) for text in self.scopes if (scope := Scope.parse(text)) is not None]
+            exact = frozenset(text for text, _ in parsed)
+            object.__setattr__(self, "_families", frozenset(s[:2] for _, s in parsed if s.identifier == "*"))
+            # Last: whoever sees it finds the families too.
+            object.__setattr__(self, "_exact", exact)
+        return exact

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from agentwrit_guard.core.bearer import Token, parse_authorization
-from agentwrit_guard.core.cache import Instant
 from agentwrit_guard.core.claims import Principal
 from agentwrit_guard.core.decisions import Allowed, Denied
 from agentwrit_guard.core.engine import Engine
+from agentwrit_guard.core.instant import Instant
 from agentwrit_guard.core.lookup import Lookup
 from agentwrit_guard.core.requirements import Params, Requirement
 

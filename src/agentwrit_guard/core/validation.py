@@ -9,10 +9,12 @@ from collections.abc import Callable
 from typing import Final
 
 from agentwrit_guard.core.bearer import refuse
-from agentwrit_guard.core.cache import Identity, IdentityCache, Instant
+from agentwrit_guard.core.cache import IdentityCache
 from agentwrit_guard.core.chain import has_loop
 from agentwrit_guard.core.claims import Principal
 from agentwrit_guard.core.decisions import Allowed, Denied, Reason
+from agentwrit_guard.core.identity import Identity
+from agentwrit_guard.core.instant import Instant
 from agentwrit_guard.core.load import Load
 from agentwrit_guard.core.lookup import Lookup
 from agentwrit_guard.core.policy import Policy
@@ -71,8 +73,7 @@ class Validation:
             self._notice("unknown_field", "the broker's claims have a field that this version does not know")
         resources = self._policy.resources
         fresh = Allowed(Principal(lookup.claims, started.wall, "broker", resources), "broker")
-        again = Allowed(Principal(lookup.claims, started.wall, "cache", resources), "cache")
-        kept = self._cache.put(lookup.key, Identity(again, started))
+        kept = self._cache.put(lookup.key, Identity.of(lookup.claims, started, resources))
         self._witness.ended(asking, "valid")
         return fresh if kept else self._refuse(Reason.REJECTED_BY_BROKER)
 

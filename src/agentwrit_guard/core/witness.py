@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
-from agentwrit_guard.core.cache import Instant
+from agentwrit_guard.core.instant import Instant
 from agentwrit_guard.core.skew import Skew, skew
 from agentwrit_guard.core.wire import BrokerReply, BrokerRequest, Flow
 from agentwrit_guard.errors import BrokerUnavailable

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from agentwrit_guard.core.cache import Instant
+from agentwrit_guard.core.instant import Instant
 
 Pending = TypeVar("Pending", bound="concurrent.futures.Future[Any] | asyncio.Task[Any]")
 

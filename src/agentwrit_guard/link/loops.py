@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 import httpx
 
-from agentwrit_guard.core.cache import Instant
+from agentwrit_guard.core.instant import Instant
 from agentwrit_guard.core.wire import BrokerReply, BrokerRequest, Flow
 from agentwrit_guard.errors import BrokerUnavailable
 from agentwrit_guard.exchange import FAULTS, as_reply, client_settings, closed, grown, uncoded, unlogged

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from agentwrit_guard.core.cache import Instant
+from agentwrit_guard.core.instant import Instant
 from agentwrit_guard.core.wire import BrokerReply, BrokerRequest, Flow
 from agentwrit_guard.errors import BrokerUnavailable
 from agentwrit_guard.exchange import FAULTS, as_reply, bounded, client_settings, closed, uncoded, unlogged

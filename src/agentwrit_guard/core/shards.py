@@ -1,0 +1,47 @@
+"""A bounded mapping of hashes to texts, from which the one that was put first goes first.
+
+It is split by the first bytes of the hash, because a table that has to grow stands still for as long as it is large:
+one dict of a million entries for 30 to 100 ms. Plain dicts that hold nothing but bytes and texts are left alone by the garbage
+collector (up to Python 3.13), which an OrderedDict is not.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_SHARD: Final = 4096
+_MOST: Final = 4096
+
+
+class Shards:
+    """Room for `size`; from 8,192 on each shard has its part of it, which hashes fill evenly. Not for two threads."""
+
+    __slots__ = ("_mask", "_room", "_shards")
+
+    def __init__(self, size: int) -> None:
+        number = 1
+        while number < _MOST and size >= 2 * number * _SHARD:
+            number *= 2
+        self._mask = number - 1
+        self._room = size // number
+        self._shards: tuple[dict[bytes, str], ...] = tuple({} for _ in range(number))
+
+    def put(self, key: bytes, value: str) -> None:
+        shard = self._of(key)
+        shard.pop(key, None)
+        shard[key] = value
+        if len(shard) > self._room:
+            # A dict keeps the order, and looks past what was deleted at its front, which is less than a shard.
+            del shard[next(iter(shard))]
+
+    def get(self, key: bytes) -> str | None:
+        return self._of(key).get(key)
+
+    def pop(self, key: bytes) -> str | None:
+        return self._of(key).pop(key, None)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._shards))
+
+    def _of(self, key: bytes) -> dict[bytes, str]:
+        return self._shards[int.from_bytes(key[:2], "big") & self._mask]
