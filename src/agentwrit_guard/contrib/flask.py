@@ -10,9 +10,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar, cast
 
-from flask import Flask, Response, abort, current_app, has_request_context, request
+from flask import Flask, Request, Response, abort, current_app, has_request_context, request
 from werkzeug.local import LocalProxy
-from werkzeug.routing import Rule
 
 from agentwrit_guard import environ as wsgienviron
 from agentwrit_guard.core.bearer import refuse
@@ -40,7 +39,7 @@ __all__ = ["FlaskGuard", "GuardMiddleware", "current_agent", "requires_any_scope
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_VARIABLE = re.compile(r"<(?:([A-Za-z_]\w*)(?:\((?:[^()]|\([^()]*\))*\))?:)?([A-Za-z_]\w*)>")
+_VARIABLE = re.compile(r"<(?:[A-Za-z_]\w*(?:\((?:[^()]|\([^()]*\))*\))?:)?([A-Za-z_]\w*)>")
 _OPTIONS = ("public", "protect", "others", "allow_preflight", "private_answers")
 
 
@@ -160,52 +159,62 @@ def _requires(requirement: Requirement, guard: Guard | None) -> Callable[[Callab
                 f"requires_scope goes on the methods of {view.__name__} or in its decorators, not on the class"
             )
 
+        is_async = inspect.iscoroutinefunction(view)
+
         @functools.wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            asked = wsgienviron.guard_of(request.environ, guard) or current_app.extensions.get("agentwrit_guard")
-            params = _params(requirement, kwargs)
-            if request.url_rule is not None:
-                request.environ[wsgienviron.ROUTE] = request.url_rule.rule
-            decision = wsgienviron.authorize(request.environ, requirement, params, asked, front="flask")
+            # Once: each look through the proxy costs as much as a look at the cache.
+            here: Request = cast("LocalProxy[Request]", request)._get_current_object()
+            asked = wsgienviron.guard_of(here.environ, guard) or current_app.extensions.get("agentwrit_guard")
+            params = _params(here, requirement, kwargs)
+            if here.url_rule is not None:
+                here.environ[wsgienviron.ROUTE] = here.url_rule.rule
+            decision = wsgienviron.authorize(here.environ, requirement, params, asked, front="flask")
             if isinstance(decision, Denied):
                 # Raised, because a helper's return value stops nothing. No error handler of the app sees it.
                 abort(_response(decision))
-            return current_app.ensure_sync(view)(*args, **kwargs)
+            return current_app.ensure_sync(view)(*args, **kwargs) if is_async else view(*args, **kwargs)
 
         return cast("Callable[P, R]", guarded)
 
     return decorate
 
 
-def _params(requirement: Requirement, values: dict[str, Any]) -> Params:
+def _params(here: Request, requirement: Requirement, values: dict[str, Any]) -> Params:
     """Values for the templates: of each, the text of the path, and what the view gets."""
     params: dict[str, object] = {}
-    for name in requirement.variables & (request.view_args or {}).keys():
-        converted = values.get(name, (request.view_args or {})[name])
-        params[name] = RouteValue(_raw_text(request.url_rule, name), converted)
+    found = here.view_args or {}
+    for name in requirement.variables & found.keys():
+        params[name] = RouteValue(_raw_text(here, found, name), values.get(name, found[name]))
     return params
 
 
-def _raw_text(rule: Rule | None, name: str) -> str:
+def _raw_text(here: Request, values: dict[str, Any], name: str) -> str:
     """What stands in the path for a variable of the rule; nothing that fits if that cannot be told.
 
     Either the values that the router found, put back into the rule, give the path: then each stands there as it is.
     Or the variable has a segment of the path to itself.
     """
-    variables = [] if rule is None else list(_VARIABLE.finditer(rule.rule))
-    if rule is None or name not in [variable.group(2) for variable in variables]:
+    rule = "" if here.url_rule is None else here.url_rule.rule
+    pieces = _pieces(rule)
+    if name not in pieces[1::2]:
         return ""
-    values = request.view_args or {}
-    path = wsgienviron.path(request.environ).removesuffix("/")
-    whole = _VARIABLE.sub(lambda variable: identifier_text(values.get(variable.group(2))), rule.rule)
-    if whole.removesuffix("/") == path:
+    path = wsgienviron.path(here.environ).removesuffix("/")
+    texts = [identifier_text(values.get(piece)) if index % 2 else piece for index, piece in enumerate(pieces)]
+    if "".join(texts).removesuffix("/") == path:
         return identifier_text(values.get(name))
-    segments, texts = rule.rule.removesuffix("/").split("/"), path.split("/")
-    for segment, text in zip(segments, texts, strict=False):
+    segments, found = rule.removesuffix("/").split("/"), path.split("/")
+    for segment, text in zip(segments, found, strict=False):
         variable = _VARIABLE.fullmatch(segment)
-        if len(segments) == len(texts) and variable is not None and variable.group(2) == name:
+        if len(segments) == len(found) and variable is not None and variable.group(1) == name:
             return text
     return ""
+
+
+@functools.lru_cache(maxsize=4096)
+def _pieces(rule: str) -> tuple[str, ...]:
+    """The texts of a rule and, at every other place, the names of its variables."""
+    return tuple(_VARIABLE.split(rule))
 
 
 def _response(denied: Denied) -> Response:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from starlette.requests import HTTPConnection
@@ -214,13 +215,21 @@ def _raw_text(scope: Scope, name: str) -> str | None:
         converted, convertor = scope["path_params"][name], scope["route"].param_convertors[name]
         # A route of an included router knows its own path only, so that it fits an end of the whole: the one that
         # gives the value which the router has found.
-        for start in [index for index, char in enumerate(path) if char == "/"][:_MAX_SEGMENTS]:
+        for start in itertools.islice(_slashes(path), _MAX_SEGMENTS):
             match = regex.match(path[start:])
             if match is not None and convertor.convert(match.group(name)) == converted:
                 return str(match.group(name))
     outer = {**scope, "root_path": scope.get("app_root_path", scope.get("root_path", ""))}
     found = _walk(getattr(scope.get("router"), "routes", ()), asgiscope.route_path(outer))
     return found.get(name)
+
+
+def _slashes(path: str) -> Iterator[int]:
+    """Where each slash stands; the first, which is nearly always enough, at once."""
+    found = path.find("/")
+    while found >= 0:
+        yield found
+        found = path.find("/", found + 1)
 
 
 def _walk(routes: Any, path: str) -> dict[str, str]:

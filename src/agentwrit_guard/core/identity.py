@@ -53,6 +53,7 @@ def unpack(packed: str, resources: frozenset[str] | None) -> Identity:
     given.update(zip(_PLAIN, values, strict=True))
     given["aud"], given["scope"] = tuple(given["aud"]), tuple(given["scope"])
     given["delegation_chain"] = tuple(
-        DelegationRecord(agent, tuple(scope), delegated_at, signature) for agent, scope, delegated_at, signature in chain
+        DelegationRecord(agent, tuple(scope), delegated_at, signature)
+        for agent, scope, delegated_at, signature in chain
     )
     return Identity.of(claims, Instant(monotonic, wall), resources, packed)

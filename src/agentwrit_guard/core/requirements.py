@@ -9,6 +9,7 @@ wildcard, or be empty; what it may look like is `IDENTIFIER` unless the declarat
 from __future__ import annotations
 
 import enum
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ class Requirement:
         """Any valid agent, whatever it holds."""
         return cls("all", (), *_rules(max_age, max_depth, delegated), shadow_end(enforce, until))
 
-    @property
+    @functools.cached_property
     def scopes(self) -> tuple[str, ...]:
         """Every scope or template named, in the order of the declaration."""
         texts: dict[str, None] = {}
@@ -130,7 +131,7 @@ class Requirement:
             texts.update(dict.fromkeys((part.text,) if isinstance(part, _Scoped) else part.scopes))
         return tuple(texts)
 
-    @property
+    @functools.cached_property
     def variables(self) -> frozenset[str]:
         """Names of the route parameters that its templates take a value from."""
         names: set[str] = set()

@@ -148,7 +148,8 @@ class Declared(str):
 @functools.lru_cache(maxsize=1024)
 def _requirement_of(scopes: tuple[str, ...], max_age: float | None, end: float | None) -> Requirement:
     declared = all_of(*scopes, max_age=max_age) if scopes else Requirement.authenticated(max_age=max_age)
-    return dataclasses.replace(declared, shadow_end=end)
+    found = dataclasses.replace(declared, shadow_end=end)
+    return ANY_AGENT if found == ANY_AGENT else found
 
 
 def _requirement(scopes: tuple[str, ...]) -> Requirement:
