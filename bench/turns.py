@@ -36,11 +36,7 @@ def timed(calls: Mapping[str, Callable[[], object]], effort: Effort) -> dict[str
 
 async def atimed(calls: Mapping[str, Callable[[], Awaitable[object]]], effort: Effort) -> dict[str, Figure]:
     """As `timed`, for calls that are awaited one after the other in the running event loop."""
-    counts = {}
-    for name, call in calls.items():
-        await call()
-        once = max(await _awaited(call, 3), 0.1)
-        counts[name] = max(3, int(effort.stretch * _MICROSECONDS / once))
+    counts = {name: await _how_many_awaited(call, effort.stretch) for name, call in calls.items()}
     taken: dict[str, list[float]] = {name: [] for name in calls}
     names = list(calls)
     for number in range(effort.rounds):
@@ -55,6 +51,16 @@ def _how_many(call: Callable[[], object], seconds: float) -> int:
     count = 1
     while True:
         spent = _stretch(call, count)() * count / _MICROSECONDS
+        if spent >= _TRIAL:
+            return max(1, int(count * seconds / spent))
+        count *= 4
+
+
+async def _how_many_awaited(call: Callable[[], Awaitable[object]], seconds: float) -> int:
+    await call()
+    count = 1
+    while True:
+        spent = await _awaited(call, count) * count / _MICROSECONDS
         if spent >= _TRIAL:
             return max(1, int(count * seconds / spent))
         count *= 4

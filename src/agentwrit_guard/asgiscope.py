@@ -67,13 +67,14 @@ def enter(scope: Scope, guard: Guard, allowed: Allowed | None) -> None:
     """What a middleware puts down, for all that is further in: its guard is the innermost one from here on."""
     scope[_INNERMOST] = guard
     # A new dict, because some servers hand one state to several requests of a connection.
-    scope["state"] = {**(scope.get("state") or {})}
-    leave(scope, guard, allowed)
+    state = scope["state"] = {**(scope.get("state") or {})}
+    state["agent"] = None if allowed is None else allowed.principal
+    scope[KEY] = {**scope[KEY], guard: allowed} if KEY in scope else {guard: allowed}
 
 
 def leave(scope: Scope, guard: Guard, allowed: Allowed | None) -> None:
     """Put down what `guard` decided, for decorators and dependencies further in."""
-    scope[KEY] = {**scope[KEY], guard: allowed} if KEY in scope else {guard: allowed}
+    scope[KEY] = {**scope.get(KEY, {}), guard: allowed}
     scope.setdefault("state", {})["agent"] = None if allowed is None else allowed.principal
 
 

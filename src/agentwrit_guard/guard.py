@@ -163,7 +163,8 @@ class Guard(Operations):
             requirement = ANY_AGENT
         elif not isinstance(requirement, Requirement):
             raise ConfigurationError(f"requirement must be a Requirement or None, got {requirement!r}")
-        return self._engine.decide(authorization, requirement, params or _NO_PARAMS, self._now())
+        now = self._clock.now() if self._deny_file is None else self._now()
+        return self._engine.decide(authorization, requirement, params or _NO_PARAMS, now)
 
     def settle(self, lookup: Lookup) -> Allowed | Denied:
         """Ask the broker, or join a call that is asking already, and decide. At most `timeout` seconds."""

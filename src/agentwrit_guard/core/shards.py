@@ -1,8 +1,8 @@
 """A bounded mapping of hashes to texts, from which the one that was put first goes first.
 
 It is split by the first bytes of the hash, because a table that has to grow stands still for as long as it is large:
-one dict of a million entries for 30 to 100 ms. Plain dicts that hold nothing but bytes and texts are left alone by the garbage
-collector (up to Python 3.13), which an OrderedDict is not.
+one dict of a million entries for 30 to 100 ms. Plain dicts that hold nothing but bytes and texts are left alone by the
+garbage collector (up to Python 3.13), which an OrderedDict is not.
 """
 
 from __future__ import annotations

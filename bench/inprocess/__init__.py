@@ -1,0 +1,1 @@
+"""Apps that are called without a server, bare and with whatever guards them."""

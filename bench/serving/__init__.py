@@ -1,0 +1,1 @@
+"""Servers as processes, and a load generator in a process of its own."""
