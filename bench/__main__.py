@@ -17,12 +17,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from bench import page
 from bench.effort import FULL, QUICK, Effort
 from bench.report import Section
 
 SECTIONS: Final = ("warm", "cold", "served", "traffic", "herd", "growth", "minting", "imports")
 HERE: Final = Path(__file__).parent
 PICTURES: Final = HERE.parent / "docs" / "pictures"
+PAGE: Final = HERE.parent / "docs" / "performance.md"
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -62,6 +64,9 @@ def main(words: Sequence[str] | None = None) -> int:
 
         for path in pictures.draw(results, folder):
             print(f"picture: {path}")
+    if whole:
+        page.put(results, PAGE)
+        print(f"page: {PAGE}")
     return 0
 
 

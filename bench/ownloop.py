@@ -13,6 +13,10 @@ def own_loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop = asyncio.new_event_loop()
     try:
         yield loop
+    except KeyboardInterrupt:
+        # Every task that it went through has it for its own error, which nobody will ask for.
+        loop.set_exception_handler(lambda _, context: None)
+        raise
     finally:
         try:
             loop.run_until_complete(_end(asyncio.all_tasks(loop)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +20,7 @@ _STYLE: Final = {
     "axes.spines.right": False,
     "figure.constrained_layout.use": True,
 }
+_COLUMNS: Final = 3
 _OURS, _THEIRS, _MORE = "#1f6f8b", "#b0b7bd", "#d1495b"
 
 Results = Mapping[str, Any]
@@ -69,8 +71,11 @@ def _is_peer(name: str) -> bool:
 
 
 def _cost_against_size(series: Series) -> Any:
-    figure, panels = plt.subplots(1, len(series), figsize=(2.4 * len(series), 2.6))
-    for axes, (name, sizes) in zip(panels.flat if len(series) > 1 else [panels], series.items(), strict=True):
+    rows = math.ceil(len(series) / _COLUMNS)
+    figure, panels = plt.subplots(rows, _COLUMNS, figsize=(2.4 * _COLUMNS, 2.2 * rows), squeeze=False)
+    for axes in panels.flat[len(series) :]:
+        axes.set_visible(False)
+    for axes, (name, sizes) in zip(panels.flat, series.items(), strict=False):
         xs = list(sizes)
         medians = [sizes[x]["median"] for x in xs]
         axes.errorbar(xs, medians, yerr=_spread(sizes.values()), color=_OURS, marker="o", ms=3, lw=1.2, elinewidth=0.7)

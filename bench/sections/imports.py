@@ -22,8 +22,8 @@ _NOTES: Final = (
     "MiB: what more of the process is resident after it",
     "a front after its framework: what it adds to a program that has imported the framework already",
     (
-        "the root of agentwrit_guard imports a name when it is first asked for: what import saves the first use pays, so "
-        "that the import with a guard made and one decision (which ends in a lookup) stands beside it"
+        "the root of agentwrit_guard imports a name when it is first asked for: what import saves the first use pays, "
+        "so that the import with a guard made and one decision (which ends in a lookup) stands beside it"
     ),
 )
 

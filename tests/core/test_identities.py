@@ -69,6 +69,9 @@ def test_packing_loses_nothing(
     identity = Identity.of(given, Instant(monotonic, wall), ceiling)
     back = unpack(identity.pack(), ceiling)
     assert back.allowed == identity.allowed
+    for made, meant in ((back.allowed, identity.allowed), (back.allowed.principal, identity.allowed.principal)):
+        assert vars(made) == vars(meant)
+        assert repr(made) == repr(meant)
     assert back.allowed.principal.grant == identity.allowed.principal.grant
     assert back.started == identity.started
     assert hash(back.allowed.principal.claims) == hash(given)
@@ -139,6 +142,17 @@ def test_c_12_who_was_used_last_stays_and_the_oldest_makes_room(crowded: Guard) 
     assert [verdict(crowded.decide(bearer(numbered(number)))) for number in (2, 3)] == ["lookup"] * 2
 
 
+def test_c_12_a_crowd_of_which_each_comes_once_pushes_nobody_out() -> None:
+    cache = IdentityCache(100, 6)
+    keys = [bytes([number, number]) for number in range(100)]
+    for number, key in enumerate(keys):
+        cache.put(key, an_identity(number))
+    regulars = [cache.get(key) for key in keys[:LIVE] * 2][LIVE:]
+    for key in keys[LIVE:]:
+        assert cache.get(key) is not None
+    assert all(cache.get(key) is regular for key, regular in zip(keys, regulars, strict=False))
+
+
 def test_c_07_a_later_confirmation_replaces_a_packed_one() -> None:
     cache = IdentityCache(6, 6)
     for number in range(6):
@@ -148,7 +162,8 @@ def test_c_07_a_later_confirmation_replaces_a_packed_one() -> None:
     found = cache.get(b"\0\0")
     assert found is not None
     assert found.started == later.started
-    assert not cache.put(b"\0\0", an_identity(0)) or cache.get(b"\0\0") == later
+    cache.put(b"\0\0", an_identity(0))
+    assert cache.get(b"\0\0") == later
     assert len(cache) == 6
 
 
@@ -167,7 +182,7 @@ def test_c_12_a_shard_drops_the_one_that_came_first() -> None:
     shards = Shards(3)
     for number in (1, 2, 3, 1, 4):
         shards.put(bytes([number] * 2), str(number))
-    assert [shards.get(bytes([number] * 2)) for number in (1, 2, 3, 4)] == ["1", None, "3", "4"]
+    assert [shards.use(bytes([number] * 2)) for number in (1, 2, 3, 4)] == ["1", None, "3", "4"]
     assert shards.pop(b"\1\1") == "1"
     assert shards.pop(b"\1\1") is None
     assert len(shards) == 2

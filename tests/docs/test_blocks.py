@@ -300,7 +300,7 @@ def _tools(block: Block, world: World, scratch: Path) -> None:
         assert program.startswith(".venv/bin/"), line
         assert (SCRIPTS / program.removeprefix(".venv/bin/")).exists(), line
         if "-m" in rest:
-            assert rest[rest.index("-m") + 1] in ("pytest", "agentwrit_guard", "tests.fuzz"), line
+            assert rest[rest.index("-m") + 1] in ("pytest", "agentwrit_guard", "tests.fuzz", "bench"), line
         for word in rest:
             if ("/" in word or word.endswith(".py")) and "://" not in word:
                 assert (ROOT / word).exists(), f"{line}: {word} does not exist"

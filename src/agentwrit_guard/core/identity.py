@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from agentwrit_guard.core.claims import AgentClaims, DelegationRecord, Principal
 from agentwrit_guard.core.decisions import Allowed
 from agentwrit_guard.core.instant import Instant
+from agentwrit_guard.core.scopes import Grant
 
 _PLAIN: Final = tuple(field.name for field in fields(AgentClaims) if field.name != "delegation_chain")
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
@@ -45,15 +46,23 @@ class Identity(NamedTuple):
 
 
 def unpack(packed: str, resources: frozenset[str] | None) -> Identity:
-    """The identity that `pack` made the text of, under the ceiling of the guard whose it is."""
+    """The identity that `pack` made the text of, under the ceiling of the guard whose it is.
+
+    Filled through `vars`: the constructors of frozen classes would make a call for each value.
+    """
     (monotonic, wall, chain, *values), _ = _decode(packed)
     claims = AgentClaims.__new__(AgentClaims)
-    # As AgentClaims(...) would, without a call for each value of a class that is frozen.
     given = vars(claims)
     given.update(zip(_PLAIN, values, strict=True))
     given["aud"], given["scope"] = tuple(given["aud"]), tuple(given["scope"])
-    given["delegation_chain"] = tuple(
-        DelegationRecord(agent, tuple(scope), delegated_at, signature)
-        for agent, scope, delegated_at, signature in chain
+    given["delegation_chain"] = (
+        tuple(DelegationRecord(agent, tuple(scope), *rest) for agent, scope, *rest in chain) if chain else ()
     )
-    return Identity.of(claims, Instant(monotonic, wall), resources, packed)
+    if resources is not None:
+        return Identity.of(claims, Instant(monotonic, wall), resources, packed)
+    principal, allowed = Principal.__new__(Principal), Allowed.__new__(Allowed)
+    vars(principal).update(
+        claims=claims, validated_at=wall, source="cache", resources=None, grant=Grant(given["scope"])
+    )
+    vars(allowed).update(principal=principal, source="cache")
+    return Identity(allowed, Instant(monotonic, wall), packed)
