@@ -18,7 +18,7 @@ from agentwrit_guard import Allowed, Guard
 from bench.alternation import Contender, Took, alternated
 from bench.drills.tokens import HEAD, claims, signed
 from bench.effort import Effort
-from bench.ownloop import own_loop
+from bench.ownloop import one, own_loop
 from bench.report import Section, Target
 from bench.scriptedbroker import ScriptedBroker, scripted
 
@@ -193,9 +193,5 @@ def _acalls(
 
     ready(1)()
     tokens.shown += 1
-    assert not says_yes(loop.run_until_complete(_one(ask(spell(tokens.bad)))))
+    assert not says_yes(loop.run_until_complete(one(ask(spell(tokens.bad)))))
     return ready
-
-
-async def _one(awaitable: Awaitable[T]) -> T:
-    return await awaitable

@@ -20,7 +20,7 @@ from bench.baremint import ORCHESTRATION, Desk
 from bench.drills.stage import CEILING, Stage, stage
 from bench.effort import Effort
 from bench.figures import Figure
-from bench.ownloop import own_loop
+from bench.ownloop import one, own_loop
 from bench.report import Section, Target
 from bench.turns import in_turn
 
@@ -120,7 +120,7 @@ def _awaited(scene: Stage, opened: contextlib.ExitStack, loop: asyncio.AbstractE
 
             return lambda: loop.run_until_complete(run())
 
-        _check(scene, lambda task, scope: loop.run_until_complete(_one(mint(task, scope))))
+        _check(scene, lambda task, scope: loop.run_until_complete(one(mint(task, scope))))
         return ready
 
     return {
@@ -201,7 +201,3 @@ def _check(scene: Stage, mint: Callable[[str, list[str]], str]) -> None:
     except (AuthorizationError, agentwrit.AuthorizationError, KeyError):
         return
     raise AssertionError("an agent was created beyond the ceiling of its app")
-
-
-async def _one(awaitable: Awaitable[str]) -> str:
-    return await awaitable

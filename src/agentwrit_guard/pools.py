@@ -29,6 +29,11 @@ class _Shelf(Generic[Pool]):
         self._spent: deque[Pool] = deque()
         self._made: set[Pool] = set()
 
+    @property
+    def ready(self) -> bool:
+        """Whether a pool is idle."""
+        return bool(self._idle)
+
     def take(self) -> Pool:
         try:
             return self._idle.pop()[1]
@@ -67,7 +72,7 @@ def _whole(pool: Any) -> bool:
 
 
 class Pools:
-    """Stands for `httpcore.ConnectionPool` in a transport of httpx."""
+    """For threads. Close each response."""
 
     def __init__(self, make: Callable[[], httpcore.ConnectionPool]) -> None:
         self._shelf = _Shelf(make)
@@ -85,13 +90,18 @@ class Pools:
         response.stream = _Lent(cast("Any", response.stream), lambda: self._shelf.put(pool))
         return response
 
+    @property
+    def ready(self) -> bool:
+        """Whether there is a connection that was opened for another request, and is idle."""
+        return self._shelf.ready
+
     def close(self) -> None:
         for pool in self._shelf.all():
             pool.close()
 
 
 class AsyncPools:
-    """Stands for `httpcore.AsyncConnectionPool` in a transport of httpx."""
+    """For tasks of one event loop. Close each response."""
 
     def __init__(self, make: Callable[[], httpcore.AsyncConnectionPool]) -> None:
         self._shelf = _Shelf(make)
@@ -112,12 +122,6 @@ class AsyncPools:
     async def aclose(self) -> None:
         for pool in self._shelf.all():
             await pool.aclose()
-
-    async def __aenter__(self) -> AsyncPools:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
 
 
 class _Lent:

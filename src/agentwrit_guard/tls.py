@@ -7,7 +7,7 @@ import os
 import ssl
 import threading
 
-import httpx
+import certifi
 
 from agentwrit_guard.errors import ConfigurationError
 
@@ -68,7 +68,7 @@ def tls_context(https: bool, ca_file: str | None, client_cert: str | None, clien
     """Verifies against `ca_file` or the bundled roots, never against the environment's. ConfigurationError for a file
     that cannot be used, with an `http` URL too, because the URL may be mended later."""
     if https and ca_file is None:
-        context = httpx.create_ssl_context(trust_env=False)
+        context = ssl.create_default_context(cafile=certifi.where())
     else:
         # Without roots nothing can be verified by it, and it costs nothing to make.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -1,8 +1,4 @@
-"""How bytes reach the broker: httpx's transports over connections that keep one deadline and no surplus.
-
-Both transports replace the connection pool of httpx's own by one of httpcore whose network backend is ours: the one
-attribute `_pool` is private to httpx.
-"""
+"""How bytes reach the broker: httpcore's pools over connections that keep one deadline and no surplus."""
 
 from __future__ import annotations
 
@@ -16,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import httpcore
-import httpx
 
 from agentwrit_guard.pools import KEEPALIVE, AsyncPools, Pools
 from agentwrit_guard.surplus import Received
@@ -50,6 +45,10 @@ _clip = threading.local()
 def clip(deadline: float) -> None:
     """End every read and write of this thread's next exchange at `deadline` (monotonic seconds)."""
     _clip.deadline = deadline
+
+
+class _NotOpen(Exception):
+    """There is no open connection after all, and none may be opened."""
 
 
 def _remaining(late: type[Exception]) -> float:
@@ -144,6 +143,8 @@ class _Backend(httpcore.SyncBackend):
         self._streams: weakref.WeakSet[httpcore.NetworkStream] = weakref.WeakSet()
 
     def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
+        if not getattr(_clip, "connects", True):
+            raise _NotOpen
         return _Stream(super().connect_tcp(*args, **kwargs), self._streams, self._tls)
 
     def hang_up(self) -> None:
@@ -161,21 +162,32 @@ class _Backend(httpcore.SyncBackend):
 class _AsyncBackend(httpcore.AsyncNetworkBackend):
     def __init__(self, tls: Tls) -> None:
         self._tls = tls
-        # httpcore has a stand-in for it where anyio is missing, which httpx sees to.
+        # httpcore has a stand-in for it where anyio is missing, which its extra sees to.
         self._backend = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
 
     async def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore.AsyncNetworkStream:
         return _AsyncStream(await self._backend.connect_tcp(*args, **kwargs), self._tls)
 
 
-class Transport(httpx.HTTPTransport):
+class Transport(Pools):
+    """Makes requests from threads."""
+
     def __init__(self, options: LinkOptions, tls: Tls) -> None:
-        super().__init__(verify=tls.context(), trust_env=False)
-        self._backend = _Backend(tls)
-        self._pool = cast(
-            "httpcore.ConnectionPool",
-            Pools(lambda: httpcore.ConnectionPool(network_backend=self._backend, **options.pool(tls))),
-        )
+        self._backend = backend = _Backend(tls)
+        super().__init__(lambda: httpcore.ConnectionPool(network_backend=backend, **options.pool(tls)))
+
+    def request_at_once(self, request: httpcore.Request) -> httpcore.Response | None:
+        """Over a connection that is open already, so that nothing is waited for beyond the deadline: no name is looked
+        up. None if there is none, and then nothing was sent."""
+        if not self.ready:
+            return None
+        _clip.connects = False
+        try:
+            return self.handle_request(request)
+        except _NotOpen:
+            return None
+        finally:
+            _clip.connects = True
 
     def close(self) -> None:
         """Close every connection, also under a thread that is reading from it: closing alone would not wake it."""
@@ -183,11 +195,9 @@ class Transport(httpx.HTTPTransport):
         super().close()
 
 
-class AsyncTransport(httpx.AsyncHTTPTransport):
+class AsyncTransport(AsyncPools):
+    """Makes requests from tasks of one event loop."""
+
     def __init__(self, options: LinkOptions, tls: Tls) -> None:
-        super().__init__(verify=tls.context(), trust_env=False)
         backend = _AsyncBackend(tls)
-        self._pool = cast(
-            "httpcore.AsyncConnectionPool",
-            AsyncPools(lambda: httpcore.AsyncConnectionPool(network_backend=backend, **options.pool(tls))),
-        )
+        super().__init__(lambda: httpcore.AsyncConnectionPool(network_backend=backend, **options.pool(tls)))

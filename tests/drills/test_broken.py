@@ -77,9 +77,9 @@ def test_c_19_children_that_use_their_parents_connections(broken: Broken, monkey
     forget = Link._reset
 
     def keep_the_client(link: Any) -> None:
-        client = getattr(link, "_client", None)
+        transport = getattr(link, "_transport", None)
         forget(link)
-        link._client = client
+        link._transport = transport
 
     monkeypatch.setattr(Link, "_reset", keep_the_client)
     assert "0 sockets shared" in broken("fork", "--processes", "1", "--rounds", "1")

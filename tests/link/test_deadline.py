@@ -224,4 +224,4 @@ def test_a_link_that_is_closed_before_its_thread_begins_opens_nothing(stub: Stub
         link.run(validate("a.b.c"))
     assert caught.value.fault == "closed"
     assert stub.calls == 0
-    assert link._client is None
+    assert link._transport is None

@@ -28,6 +28,8 @@ def loads(data: bytes) -> object:
 
 
 def _check_depth(text: str) -> None:
+    if text.count("{") + text.count("[") <= MAX_DEPTH:
+        return
     # Before decoding, because the decoder recurses; one pass, because a pattern for whole strings would backtrack.
     depth = 0
     inside_string = False

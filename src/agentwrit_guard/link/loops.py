@@ -9,12 +9,12 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-import httpx
+import httpcore
 
 from agentwrit_guard.core.instant import Instant
 from agentwrit_guard.core.wire import BrokerReply, BrokerRequest, Flow
 from agentwrit_guard.errors import BrokerUnavailable
-from agentwrit_guard.exchange import FAULTS, as_reply, client_settings, closed, grown, uncoded, unlogged
+from agentwrit_guard.exchange import FAULTS, as_reply, closed, grown, uncoded, unlogged
 from agentwrit_guard.link.call import Call
 from agentwrit_guard.link.runner import Runner
 from agentwrit_guard.places import Place
@@ -116,10 +116,11 @@ class AsyncLink(Runner):
         raise fault
 
     async def _fetch(self, request: BrokerRequest, here: _Here) -> BrokerReply:
-        if here.client is None:
-            here.client = await here.keeper.__anext__()
+        if here.transport is None:
+            here.transport = await here.keeper.__anext__()
         with unlogged():
-            async with here.client.stream(**self._talk.arguments(request), timeout=None) as response:
+            response = await here.transport.handle_async_request(self._talk.request(request))
+            try:
                 chunks = []
                 size = 0
                 async with contextlib.aclosing(_raw(response)) as raw:
@@ -127,27 +128,32 @@ class AsyncLink(Runner):
                         size = grown(size, chunk)
                         chunks.append(chunk)
                 return as_reply(response, b"".join(chunks))
+            finally:
+                await response.aclose()
 
 
-def _raw(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+def _raw(response: httpcore.Response) -> AsyncGenerator[bytes, None]:
     """The answer's bytes: a generator, whatever the library promises, and so to be closed if it is left early."""
-    return cast("AsyncGenerator[bytes, None]", uncoded(response).aiter_raw())
+    return cast("AsyncGenerator[bytes, None]", uncoded(response).aiter_stream())
 
 
 @dataclass
 class _Here:
     """What one event loop has opened."""
 
-    keeper: AsyncGenerator[httpx.AsyncClient, None]
+    keeper: AsyncGenerator[AsyncTransport, None]
     calls: dict[bytes, Call[asyncio.Task[Any]]]
-    client: httpx.AsyncClient | None = None
+    transport: AsyncTransport | None = None
 
 
-async def _keep(options: LinkOptions, tls: Tls) -> AsyncGenerator[httpx.AsyncClient, None]:
-    """Holds a client open. A loop that shuts down closes its generators, so that none of its sockets outlives it,
+async def _keep(options: LinkOptions, tls: Tls) -> AsyncGenerator[AsyncTransport, None]:
+    """Holds connections open. A loop that shuts down closes its generators, so that none of its sockets outlives it,
     whether anyone called `aclose` or not: test clients run a loop for each request."""
-    async with httpx.AsyncClient(transport=AsyncTransport(options, tls), **client_settings()) as client:
-        yield client
+    transport = AsyncTransport(options, tls)
+    try:
+        yield transport
+    finally:
+        await transport.aclose()
 
 
 def _forget(calls: dict[bytes, Call[asyncio.Task[Any]]], key: bytes, call: Call[asyncio.Task[Any]]) -> None:

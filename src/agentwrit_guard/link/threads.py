@@ -6,14 +6,14 @@ import concurrent.futures
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-import httpx
+import httpcore
 
 from agentwrit_guard.core.instant import Instant
 from agentwrit_guard.core.wire import BrokerReply, BrokerRequest, Flow
 from agentwrit_guard.errors import BrokerUnavailable
-from agentwrit_guard.exchange import FAULTS, as_reply, bounded, client_settings, closed, uncoded, unlogged
+from agentwrit_guard.exchange import FAULTS, as_reply, bounded, closed, uncoded, unlogged
 from agentwrit_guard.link.call import Call
 from agentwrit_guard.link.errand import Errand
 from agentwrit_guard.link.runner import Runner
@@ -22,6 +22,8 @@ from agentwrit_guard.transport import Transport, clip
 
 T = TypeVar("T")
 
+Make = Callable[[Transport, httpcore.Request], httpcore.Response | None]
+
 
 class Link(Runner):
     """The sync runner. Threads may share it."""
@@ -29,7 +31,7 @@ class Link(Runner):
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._calls: dict[bytes, Call[concurrent.futures.Future[Any]]] = {}
-        self._client: httpx.Client | None = None
+        self._transport: Transport | None = None
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
         self._opening = 0
 
@@ -62,13 +64,13 @@ class Link(Runner):
     def close(self) -> None:
         """Close the connections. The next flow opens new ones."""
         with self._lock:
-            client, workers = self._client, self._pool
-            self._client, self._pool, self._calls = None, None, {}
+            transport, workers = self._transport, self._pool
+            self._transport, self._pool, self._calls = None, None, {}
             self._opening += 1
         if workers is not None:
             workers.shutdown(wait=False)
-        if client is not None:
-            client.close()
+        if transport is not None:
+            transport.close()
 
     def _lead(self, key: bytes, call: Call[concurrent.futures.Future[T]], flow: Flow[T], opening: int) -> T:
         """Run a call that others may wait for. They hear of its end whatever it is: this thread's own, too."""
@@ -108,8 +110,9 @@ class Link(Runner):
             flow.close()
 
     def _exchange(self, request: BrokerRequest, deadline: float, opening: int) -> BrokerReply:
-        """One request in a thread of the pool, which is left to itself at the deadline and keeps its place until it
-        ends. Where no thread can be had, as in an interpreter that is ending, it runs in the caller's own."""
+        """One request, in the caller's own thread where a connection is open. Else in a thread of the pool, which may
+        be held up by a name that is looked up: it is left to itself at the deadline, and keeps its place until it ends.
+        Where no thread can be had, as in an interpreter that is ending, the caller's own does that too."""
         place = Place(ahead=request.ahead)
         try:
             self._places.take(place, deadline)
@@ -118,6 +121,10 @@ class Link(Runner):
                 self._places.give(place)
                 time.sleep(seconds)
                 self._places.take(place, deadline)
+            reply = self._fetch(request, deadline, opening, Transport.request_at_once)
+            if reply is not None:
+                self._places.give(place)
+                return reply
             errand = Errand(lambda: self._placed(place, request, deadline, opening))
             try:
                 self._hand_over(errand, opening)
@@ -138,30 +145,35 @@ class Link(Runner):
 
     def _placed(self, place: Place, request: BrokerRequest, deadline: float, opening: int) -> BrokerReply:
         try:
-            return self._fetch(request, deadline, opening)
+            reply = self._fetch(request, deadline, opening, Transport.handle_request)
+            return cast("BrokerReply", reply)
         finally:
             self._places.give(place)
 
-    def _fetch(self, request: BrokerRequest, deadline: float, opening: int) -> BrokerReply:
+    def _fetch(self, request: BrokerRequest, deadline: float, opening: int, make: Make) -> BrokerReply | None:
+        """None if `make` gives none."""
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             raise self._talk.late()
         clip(deadline)
         try:
-            with (
-                unlogged(),
-                self._opened(opening).stream(**self._talk.arguments(request), timeout=remaining) as response,
-            ):
-                return as_reply(response, b"".join(bounded(uncoded(response).iter_raw())))
+            with unlogged():
+                response = make(self._opened(opening), self._talk.request(request, remaining))
+                if response is None:
+                    return None
+                try:
+                    return as_reply(response, b"".join(bounded(uncoded(response).iter_stream())))
+                finally:
+                    response.close()
         except FAULTS as error:
             fault = self._talk.fault(error)
         # Raised out here, so that the library's error, which holds the request and so the token, is not its context.
         raise fault
 
-    def _opened(self, opening: int) -> httpx.Client:
+    def _opened(self, opening: int) -> Transport:
         with self._lock:
             if opening != self._opening:
                 raise closed()
-            if self._client is None:
-                self._client = httpx.Client(transport=Transport(self._options, self._tls), **client_settings())
-            return self._client
+            if self._transport is None:
+                self._transport = Transport(self._options, self._tls)
+            return self._transport
