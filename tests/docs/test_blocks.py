@@ -363,6 +363,8 @@ RUNNERS: dict[str, Runner] = {
     "CONTRIBUTING.md:broker": _tools,
     "CONTRIBUTING.md:fuzz": _tools,
     "CONTRIBUTING.md:settings": _tools,
+    "CONTRIBUTING.md:bench": _tools,
+    "docs/performance.md:bench": _tools,
     "docs/architecture.md:layers": _layers,
     "docs/architecture.md:walk": _walk,
     "docs/architecture.md:flow": _just_run,
