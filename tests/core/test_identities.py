@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import threading
+from collections import OrderedDict
 
 import pytest
 from hypothesis import given, settings
@@ -198,6 +199,21 @@ def test_packed_ones_are_nothing_to_the_garbage_collector() -> None:
     gc.collect()
     assert len(cache) > 9_500
     assert len(gc.get_objects()) - before < 100
+
+
+def test_one_that_is_moved_while_it_is_read_was_there() -> None:
+    class Moved(OrderedDict[bytes, Identity]):
+        """As if another thread took it out between two steps."""
+
+        def move_to_end(self, key: bytes, last: bool = True) -> None:
+            del self[key]
+            super().move_to_end(key, last)
+
+    kept = Identities(6, None)
+    held = an_identity()
+    kept._live = Moved({b"kk": held})
+    assert kept.live(b"kk") is held
+    assert kept.live(b"kk") is None
 
 
 def test_x_threads_that_read_and_write_lose_nothing_but_the_oldest() -> None:

@@ -87,3 +87,8 @@ def test_accepts(data: bytes, value: object) -> None:
     found = loads(data)
     if value is not None:
         assert found == value
+
+
+def test_j_an_escape_outside_of_a_string_is_no_json_however_much_is_nested_beside_it() -> None:
+    with pytest.raises(ValueError):
+        loads(b"[" + b"[]," * MAX_DEPTH + b"\\n]")

@@ -9,10 +9,11 @@ from typing import Any, Final
 
 import pytest
 
-from agentwrit_guard.core import bearer, engine, validation
+from agentwrit_guard.core import bearer, engine
 from agentwrit_guard.core.claims import Principal
 from agentwrit_guard.core.decisions import Allowed, Denied, Reason
 from agentwrit_guard.core.engine import Engine
+from agentwrit_guard.core.identity import Identity
 from agentwrit_guard.core.inspection import Inspection
 from agentwrit_guard.core.jws import Jws, parse_jws
 from agentwrit_guard.core.requirements import Requirement
@@ -155,10 +156,12 @@ def ceiling_for_scopes_only(patch: pytest.MonkeyPatch) -> None:
 
 
 def ceiling_forgotten_by_the_cache(patch: pytest.MonkeyPatch) -> None:
-    def lax(claims: Any, at: float, source: str, ceiling: Any = None) -> Principal:
-        return Principal(claims, at, source, None if source == "cache" else ceiling)
+    real = Identity.of
 
-    patch.setattr(validation, "Principal", lax)
+    def lax(claims: Any, started: Any, ceiling: Any, packed: Any = None) -> Identity:
+        return real(claims, started, None, packed)
+
+    patch.setattr(Identity, "of", lax)
 
 
 def ceiling_as_unauthorised(patch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import httpx
+import httpcore
 
 from agentwrit_guard import Allowed, Clock, Denied, Guard, Lookup, Requirement, all_of, any_of
 from agentwrit_guard.core.instant import Instant
@@ -31,14 +31,6 @@ class Outcome(NamedTuple):
     reason: str
     calls: int = 0
     again: str = ""
-
-
-class _Body(httpx.SyncByteStream):
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def __iter__(self) -> Any:
-        return (self._data[at : at + 16384] for at in range(0, len(self._data), 16384))
 
 
 class Script:
@@ -75,8 +67,9 @@ class Script:
         if isinstance(said, str):
             raise BrokerUnavailable(said, "as the case says", retryable=said == "reset")
         status, headers, body = said
-        response = httpx.Response(status, headers=list(headers), stream=_Body(body))
-        return as_reply(response, b"".join(bounded(uncoded(response).iter_raw())))
+        chunks = [body[at : at + 16384] for at in range(0, len(body), 16384)]
+        response = httpcore.Response(status, headers=list(headers), content=chunks)
+        return as_reply(response, b"".join(bounded(uncoded(response).iter_stream())))
 
 
 def built(url: str, settings: Mapping[str, Any], clock: Clock) -> Guard:

@@ -23,7 +23,7 @@ from agentwrit_guard.errors import BrokerUnavailable
 from agentwrit_guard.link import Link
 from agentwrit_guard.transport import LinkOptions
 from tests.kit.clock import MovableClock
-from tests.kit.stub import StubBroker
+from tests.kit.stub import StubBroker, invalid
 from tests.kit.tokens import token
 from tests.link.conftest import Check, Drive
 from tests.link.raw import RawServer, answer, drips, says
@@ -225,3 +225,28 @@ def test_a_link_that_is_closed_before_its_thread_begins_opens_nothing(stub: Stub
     assert caught.value.fault == "closed"
     assert stub.calls == 0
     assert link._transport is None
+
+
+def test_no_name_is_looked_up_in_the_callers_own_thread(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, threads = socket.getaddrinfo, list[str]()
+
+    def looked_up(*args: Any, **kwargs: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", looked_up)
+    stub.answer = invalid
+    link = Link(LinkOptions(stub.url))
+    try:
+        link.run(validate("a.b.c"))
+        link.run(validate("a.b.c"))
+        assert len(threads) == 1
+        # Its idle connection is gone, and nobody has noticed yet.
+        assert link._transport is not None
+        link._transport._backend.hang_up()
+        link.run(validate("a.b.c"))
+    finally:
+        link.close()
+    assert len(threads) == 2
+    assert all(name.startswith("agentwrit-link") for name in threads)
+    assert stub.calls == 3

@@ -127,7 +127,7 @@ class Link(Runner):
                 return reply
             errand = Errand(lambda: self._placed(place, request, deadline, opening))
             try:
-                self._hand_over(errand, opening)
+                self._hand_over(errand)
             except RuntimeError:
                 errand.run()
         except BaseException:
@@ -135,10 +135,8 @@ class Link(Runner):
             raise
         return self._wait(errand.outcome, deadline)
 
-    def _hand_over(self, errand: Errand[BrokerReply], opening: int) -> None:
+    def _hand_over(self, errand: Errand[BrokerReply]) -> None:
         with self._lock:
-            if opening != self._opening:
-                raise closed()
             if self._pool is None:
                 self._pool = concurrent.futures.ThreadPoolExecutor(self._options.max_in_flight, "agentwrit-link")
             self._pool.submit(errand.run)
