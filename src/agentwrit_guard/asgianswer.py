@@ -22,7 +22,7 @@ class Answer:
         self._refusals = asgiscope.refusals(scope)
         self._answered = False
         self.held: list[Message] = []
-        self.started = False
+        self.started: bool = False
 
     def send(self, message: Message) -> Awaitable[None]:
         """No coroutine of its own for what only goes through."""

@@ -29,7 +29,7 @@ class Hooks:
     """`decision` are those told of decisions: some are there from the start, `watch` adds more."""
 
     def __init__(self, decision: tuple[Hook, ...]) -> None:
-        self.decision = decision
+        self.decision: tuple[Hook, ...] = decision
         self._validation: tuple[ValidationHook, ...] = ()
         self.reset()
 

@@ -50,7 +50,7 @@ class Perimeter:
             raise ConfigurationError("protect is an empty list, so nothing would be guarded; leave it out to guard all")
         self._passes_others = others == "pass"
         self._allows_preflight = allow_preflight
-        self.selective = bool(self._public) or self._protect is not None or allow_preflight
+        self.selective: bool = bool(self._public) or self._protect is not None or allow_preflight
         """Whether any request goes by unjudged."""
 
     def judges(self, method: str, path: str) -> bool:
