@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Iterable
+from collections.abc import Iterable
 from contextlib import aclosing
 
 from agentwrit_guard import asgiscope, asgiverdict
@@ -58,32 +58,27 @@ class GuardMiddleware:
         self._rounds = Rounds()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in ("http", "websocket"):
-            authorization = asgiscope.authorization(scope)
-            found = self._look(scope, authorization)
-            asked = isinstance(found, Lookup)
-            if isinstance(found, Lookup):
-                settled = await asgiverdict.settle(scope, self.guard, found, phase="middleware", front="asgi")
-                decision = None if settled is None else self._recorded(scope, settled)
-            elif isinstance(found, Denied):
-                decision = self._recorded(scope, found)
-            else:
-                decision = found
-            if isinstance(decision, Denied):
-                await asgiscope.refuse(decision, scope, receive, send)
-                return
-            asgiscope.enter(scope, self.guard, decision)
-            # To receive is to ask for the body where the client waits to be asked; only the app may want that.
-            if asked and not asgiscope.has_header(scope, b"expect"):
-                await self._serve_unless_left(scope, receive, send, decision, authorization)
-            else:
-                await self._serve(scope, receive, send, decision, authorization)
-        elif scope["type"] == "lifespan":
+        if scope["type"] not in ("http", "websocket"):
             await self._live(scope, receive, send)
+            return
+        authorization = asgiscope.authorization(scope)
+        found = self._look(scope, authorization)
+        asked = isinstance(found, Lookup)
+        decision = await self._settled(scope, found) if isinstance(found, Lookup) else found
+        if isinstance(decision, Denied):
+            await asgiscope.refuse(decision, scope, receive, send)
+            return
+        asgiscope.enter(scope, self.guard, decision)
+        # To receive is to ask for the body where the client waits to be asked; only the app may want that.
+        if asked and not asgiscope.has_header(scope, b"expect"):
+            await self._serve_unless_left(scope, receive, send, decision, authorization)
         else:
-            raise RuntimeError(f"GuardMiddleware cannot judge a connection of type {scope['type']!r}")
+            await self._serve(scope, receive, send, decision, authorization)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            raise RuntimeError(f"GuardMiddleware cannot judge a connection of type {scope['type']!r}")
+
         async def closed_before(message: Message) -> None:
             # The server ends the loop when it hears of this, and with it whatever is still being closed.
             if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
@@ -96,16 +91,20 @@ class GuardMiddleware:
             await self.guard.aclose()
 
     def _look(self, scope: Scope, authorization: list[bytes]) -> Allowed | Denied | Lookup | None:
-        """What can be said at once; None where the request goes by unjudged."""
+        """What can be said at once; None where the request goes by unjudged, or is refused and nothing is enforced."""
         if self._perimeter.selective and not self._judges(scope):
             return None
         found = self.guard.decide(authorization, query=scope.get("query_string", b""))
         if isinstance(found, Allowed):
             if self.guard.recording:
                 asgiscope.record(scope, self.guard, found, phase="middleware", front="asgi")
-        elif isinstance(found, Denied) and self._perimeter.passes(authorization):
-            return None
+        elif isinstance(found, Denied):
+            return None if self._perimeter.passes(authorization) else self._recorded(scope, found)
         return found
+
+    async def _settled(self, scope: Scope, lookup: Lookup) -> Allowed | Denied | None:
+        settled = await asgiverdict.settle(scope, self.guard, lookup, phase="middleware", front="asgi")
+        return None if settled is None else self._recorded(scope, settled)
 
     def _recorded(self, scope: Scope, decision: Allowed | Denied) -> Allowed | Denied | None:
         """The decision, or None where it is a refusal that is not enforced."""
@@ -146,36 +145,45 @@ class GuardMiddleware:
             if not await inbox.abandoned():
                 await self._serve(scope, inbox.receive, send, allowed, authorization)
 
-    def _serve(
+    async def _serve(
         self, scope: Scope, receive: Receive, send: Send, allowed: Allowed | None, authorization: list[bytes]
-    ) -> Awaitable[None]:
+    ) -> None:
         """Run the app, for as long as its agent may stay (threats R-18)."""
         if self._private_answers:
             send = asgiscope.private(scope, send)
         if allowed is None:
-            return self._pass(scope, receive, send)
-        return Lasting(scope, receive, send, self.guard, allowed, authorization, self._rounds).run(self._pass)
-
-    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the app. What a decorator or dependency refuses is answered from here, so that no error handler of
-        the app can turn it into something else (threats R-15)."""
-        answer = Answer(scope, send)
-        try:
-            await self.app(scope, receive, answer.send)
-        except ScopeRequired as error:
-            if answer.started:
-                raise
-            denied = refuse(
-                Reason.INSUFFICIENT_SCOPE, self.guard.realm, shortfall=Shortfall(error.scopes, error.missing)
-            )
-            asgiscope.record(scope, self.guard, denied, phase="requirement", front="asgi")
-            await asgiscope.refuse(denied, scope, nothing, send)
-        except BaseException:
-            await answer.flush()
-            raise
+            answer = Answer(scope, receive, send)
         else:
-            if answer.held:
+            answer = Lasting(scope, receive, send, self.guard, allowed, authorization, self._rounds)
+        try:
+            try:
+                await self.app(scope, answer.receive, answer.send)
+            except ScopeRequired as error:
+                if answer.started:
+                    raise
+                await self._refuse(scope, error, answer)
+            except BaseException:
                 await answer.flush()
+                raise
+            else:
+                if answer.held:
+                    await answer.flush()
+        except Exception:
+            # What an app makes of its connection's end is nobody's concern.
+            if answer.over is None:
+                raise
+        finally:
+            answer.leave()
+        if answer.over is not None:
+            # A server that sees the app return may drop the connection without a close.
+            await answer.over.wait()
+
+    async def _refuse(self, scope: Scope, error: ScopeRequired, answer: Answer) -> None:
+        """Answer what the app's own code refuses from here, so that no error handler of the app can turn it into
+        something else (threats R-15)."""
+        denied = refuse(Reason.INSUFFICIENT_SCOPE, self.guard.realm, shortfall=Shortfall(error.scopes, error.missing))
+        asgiscope.record(scope, self.guard, denied, phase="requirement", front="asgi")
+        await asgiscope.refuse(denied, scope, nothing, answer.forward)
 
 
 def _overridden(scope: Scope) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+import asyncio
+from collections.abc import Awaitable, Sequence
 
 from agentwrit_guard import asgiscope
-from agentwrit_guard.asgiscope import Message, Scope, Send
+from agentwrit_guard.asgiscope import Message, Receive, Scope, Send
 
 
 class Answer:
@@ -14,15 +15,18 @@ class Answer:
     A 500 is held back until the app has ended: an inner app's error page goes out before its ScopeRequired arrives.
     """
 
-    __slots__ = ("_answered", "_refusals", "_scope", "_send", "held", "started")
+    __slots__ = ("_answered", "_refusals", "_scope", "_send", "held", "over", "receive", "started")
 
-    def __init__(self, scope: Scope, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.receive = receive
+        self.started: bool = False
+        self.held: Sequence[Message] = ()
+        self.over: asyncio.Event | None = None
+        """There when the connection has ended before the app did, and set as soon as the server knows of it."""
+        self._answered = False
         self._scope = scope
         self._send = send
         self._refusals = asgiscope.refusals(scope)
-        self._answered = False
-        self.held: list[Message] = []
-        self.started: bool = False
 
     def send(self, message: Message) -> Awaitable[None]:
         """No coroutine of its own for what only goes through."""
@@ -30,19 +34,26 @@ class Answer:
             if self._refusals or self.held or message.get("status") == 500:
                 return self._begin(message)
             self.started = True
-        return nothing_sent() if self._answered else self._send(message)
+        return nothing_sent() if self._answered else self.forward(message)
 
-    async def _begin(self, message: Message) -> None:
-        if self._refusals:
-            self._answered = self.started = True
-            await asgiscope.refuse(self._refusals[0], self._scope, nothing, self._send)
-        else:
-            self.held.append(message)
+    def forward(self, message: Message) -> Awaitable[None]:
+        """Send what nothing replaces."""
+        return self._send(message)
 
     async def flush(self) -> None:
         for message in self.held:
             self.started = True
-            await self._send(message)
+            await self.forward(message)
+
+    def leave(self) -> None:
+        """The app has ended."""
+
+    async def _begin(self, message: Message) -> None:
+        if self._refusals:
+            self._answered = self.started = True
+            await asgiscope.refuse(self._refusals[0], self._scope, nothing, self.forward)
+        else:
+            self.held = [*self.held, message]
 
 
 async def nothing() -> Message:

@@ -28,12 +28,12 @@ async def authorize(
     """
     asked = asgiscope.guard_of(scope, guard)
     found = _decide(scope, requirement, params, asked)
-    if isinstance(found, Allowed) and found is asgiscope.allowed_by(scope, asked) and requirement == ANY_AGENT:
-        # Nothing was asked beyond what has been decided, and recorded, further out.
-        return found
     if isinstance(found, Lookup):
         decision = await settle(scope, asked, found, phase="requirement", front=front)
         return settled(scope, asked, decision, requirement, front=front)
+    if not requirement.parts and requirement == ANY_AGENT and found is asgiscope.allowed_by(scope, asked):
+        # Nothing was asked beyond what has been decided, and recorded, further out.
+        return found
     return settled(scope, asked, found, requirement, front=front)
 
 
@@ -76,8 +76,9 @@ def evidence(scope: Scope, guard: Guard | None) -> Allowed | None:
 
 def _decide(scope: Scope, requirement: Requirement, params: Params, guard: Guard) -> Allowed | Denied | Lookup:
     allowed = evidence(scope, guard)
-    if allowed is not None and guard.vouches(allowed, requirement):
-        return guard.judge(allowed, requirement, params)
+    decision = None if allowed is None else guard.rejudge(allowed, requirement, params)
+    if decision is not None:
+        return decision
     return guard.decide(asgiscope.authorization(scope), requirement, params, query=scope.get("query_string", b""))
 
 

@@ -105,10 +105,9 @@ def authorize(
     spared: dict[Guard, Allowed | None] = environ.get(_SPARED, {})
     allowed = spared[asked] if asked in spared else allowed_by(environ, asked)
     decision: Allowed | Denied | Lookup | None
-    if allowed is None or not asked.vouches(allowed, requirement):
+    decision = None if allowed is None else asked.rejudge(allowed, requirement, params)
+    if decision is None:
         decision = asked.decide(authorization(environ), requirement, params, query=query(environ))
-    else:
-        decision = asked.judge(allowed, requirement, params)
     if isinstance(decision, Lookup):
         decision = settle(environ, asked, decision, phase="requirement", front=front)
     return settled(environ, asked, decision, requirement, front=front)

@@ -125,6 +125,9 @@ class Guard(Operations):
         super().__init__(settings, clock or Clock(), (on_decision,) if on_decision else ())
         self._link, self._alink = self._parts.link, self._parts.alink
         self._deny_file = self._parts.deny_file
+        # How old an identity may get while its request goes on, in seconds.
+        self._lasts = max(settings.cache_ttl, settings.timeout)
+        self._stale_lasts = settings.cache_ttl + settings.stale_if_error
         self._shadow_end = settings.shadow_end
         if self._shadow_end is not None:
             warn_of_shadow(repr(self), self._shadow_end, self._clock.wall())
@@ -241,19 +244,21 @@ class Guard(Operations):
         except BrokerUnavailable as fault:
             return self._engine.unavailable(fault)
 
-    def vouches(self, allowed: Allowed, requirement: Requirement) -> bool:
-        """Whether an identity that was let in further out is still young enough to judge a requirement on.
+    def rejudge(
+        self, allowed: Allowed, requirement: Requirement, params: Params | None = None
+    ) -> Allowed | Denied | None:
+        """`judge` an identity that was let in further out; None where it is too old by now, and `decide` has to.
 
-        It is not for a requirement with a `max_age`, nor when the request has been held up since: by a slow body,
-        say, which its sender paces. What was asked for this very request is good for `timeout` seconds at least.
+        It is for a requirement with a `max_age`, and when the request has been held up since: by a slow body, say,
+        which its sender paces. What was asked for this very request is good for `timeout` seconds at least.
         """
-        age = self.age(allowed)
-        settings = self.settings
-        if allowed.source == "stale":
-            limit = settings.cache_ttl + settings.stale_if_error
-        else:
-            limit = max(settings.cache_ttl, settings.timeout)
-        return requirement.max_age is None and 0 <= age < limit
+        if requirement.max_age is not None:
+            return None
+        now = self._now()
+        limit = self._lasts if allowed.source != "stale" else self._stale_lasts
+        if not 0 <= now.wall - allowed.principal.validated_at < limit:
+            return None
+        return self._engine.judge(allowed, requirement, params or _NO_PARAMS, now)
 
     def judge(self, allowed: Allowed, requirement: Requirement, params: Params | None = None) -> Allowed | Denied:
         """Judge a requirement on an identity that this guard let in a moment ago.

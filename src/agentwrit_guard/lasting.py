@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from agentwrit_guard import asgiscope
-from agentwrit_guard.asgiscope import ASGIApp, Message, Receive, Scope, Send
+from agentwrit_guard.asgianswer import Answer
+from agentwrit_guard.asgiscope import Message, Receive, Scope, Send
 from agentwrit_guard.core.decisions import Allowed, Denied
 from agentwrit_guard.errors import ConnectionEnded
 from agentwrit_guard.guard import Guard
@@ -20,7 +21,7 @@ from agentwrit_guard.vigil import STALE, Rounds, Vigil
 _VIOLATION, _LATER, _PRIVATE = 1008, 1013, 3000
 
 
-class Lasting:
+class Lasting(Answer):
     """Stands between an app and its server. What comes or goes too late does neither.
 
     A websocket is closed, with the refusal's error code as the reason. A stream of events is completed, so that its
@@ -28,15 +29,10 @@ class Lasting:
     nobody takes a part of it for the whole.
     """
 
-    # Of a connection that does not last, which is nearly every one, nothing below ever changes.
-    _events = False
+    # Of a connection that does not last, which is nearly every one, these never change.
     _spared = False
     """Whether it would be over, were anything enforced."""
-    _vigil: Vigil | None = None
-    """From the accept of a websocket, the start of a stream of events, the first chunk of any other answer."""
     _receiving: frozenset[asyncio.Task[Any] | None] = frozenset()
-    _over: asyncio.Event | None = None
-    """There from the end on, and set as soon as the server knows of it."""
     _code, _reason = _VIOLATION, ""
 
     def __init__(
@@ -49,42 +45,32 @@ class Lasting:
         authorization: Sequence[bytes],
         rounds: Rounds,
     ) -> None:
-        self._scope = scope
-        self._receive = receive
-        self._send = send
+        super().__init__(scope, receive, send)
+        self._events = False
+        self._vigil: Vigil | None = None
+        """From the accept of a websocket, the start of a stream of events, the first chunk of any other answer."""
         self._guard = guard
         self._allowed = allowed
         self._rounds = rounds
         # As the guard saw it: the app may change its scope.
         self._authorization = authorization
         self._websocket = scope["type"] == "websocket"
+        if self._websocket:
+            self._receive, self.receive = receive, self._receive_in_time
 
-    async def run(self, app: ASGIApp) -> None:
-        try:
-            await app(self._scope, self.receive if self._websocket else self._receive, self.send)
-        except Exception:
-            # What an app makes of its connection's end is nobody's concern.
-            if self._over is None:
-                raise
-        finally:
-            self._leave()
-        if self._over is not None:
-            # A server that sees the app return may drop the connection without a close.
-            await self._over.wait()
-
-    async def receive(self) -> Message:
-        message = await self._next() if self._over is None else None
+    async def _receive_in_time(self) -> Message:
+        message = await self._next() if self.over is None else None
         if message is not None and message["type"] == "websocket.receive":
             await self._look()
         elif message is not None and message["type"] == "websocket.disconnect":
-            self._leave()
-        if message is None or self._over is not None:
+            self.leave()
+        if message is None or self.over is not None:
             return {"type": "websocket.disconnect", "code": self._code, "reason": self._reason}
         return message
 
-    def send(self, message: Message) -> Awaitable[None]:
+    def forward(self, message: Message) -> Awaitable[None]:
         """No coroutine of its own for an answer that does not last."""
-        if self._vigil is None and self._over is None:
+        if self._vigil is None and self.over is None:
             kind = message["type"]
             if kind == "http.response.body" and not message.get("more_body"):
                 return self._send(message)
@@ -96,7 +82,7 @@ class Lasting:
     async def _send_if_in_time(self, message: Message) -> None:
         if self._vigil is not None:
             await self._look()
-        if self._over is not None:
+        if self.over is not None:
             raise ConnectionEnded("the connection has outlived its agent's token")
         kind = message["type"]
         if kind == "http.response.body":
@@ -109,14 +95,14 @@ class Lasting:
         if lasts:
             await self._keep(message)
         else:
-            self._leave()
+            self.leave()
             await self._send(message)
 
     async def _keep(self, message: Message) -> None:
         """Send what more will follow."""
         await self._send(message)
         # The end may have come while the server took its time.
-        if self._vigil is None and self._over is None:
+        if self._vigil is None and self.over is None:
             self._vigil = Vigil(self._guard, self._authorization, self._allowed)
             self._rounds.enter(self._vigil, self._end)
 
@@ -129,7 +115,10 @@ class Lasting:
             if stale:
                 headers.append((STALE.lower().encode(), str(int(self._guard.age(self._allowed))).encode()))
             message = {**message, "headers": headers}
-        kinds = [value for name, value in headers if len(name) == 12 and name.lower() == b"content-type"]
+        kinds = []
+        for name, value in headers:
+            if len(name) == 12 and name.lower() == b"content-type":
+                kinds.append(value)
         self._events = len(kinds) == 1 and kinds[0].lower().startswith(b"text/event-stream")
         return message
 
@@ -152,7 +141,7 @@ class Lasting:
         if denied is not None:
             await self._end(denied)
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
         if self._vigil is not None:
             self._rounds.leave(self._vigil)
             self._vigil = None
@@ -161,8 +150,8 @@ class Lasting:
         if not self._guard.enforces():
             self._spare(denied)
             return
-        self._leave()
-        self._over = asyncio.Event()
+        self.leave()
+        self.over = asyncio.Event()
         self._code = _LATER if denied.status == 503 else _VIOLATION
         self._reason = denied.reason.error or "temporarily_unavailable"
         woken, self._receiving = self._receiving, frozenset()
@@ -173,7 +162,7 @@ class Lasting:
             asgiscope.record(self._scope, self._guard, denied, phase="connection", front="asgi")
             await self._tell()
         finally:
-            self._over.set()
+            self.over.set()
 
     def _spare(self, denied: Denied) -> None:
         """Say once that it would be over, and keep an eye on it: the shadow has an end."""

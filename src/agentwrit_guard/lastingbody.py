@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from agentwrit_guard import environ as wsgienviron
@@ -20,15 +20,24 @@ class LastingBody:
     off, so that nobody takes a part of it for the whole. What is a list or a file of the server's is left alone.
     """
 
-    def __init__(self, environ: Environ, start_response: StartResponse, guard: Guard, allowed: Allowed) -> None:
+    def __init__(
+        self,
+        environ: Environ,
+        start_response: StartResponse,
+        guard: Guard,
+        allowed: Allowed,
+        authorization: Sequence[bytes],
+    ) -> None:
         self._environ = environ
         self._start_response = start_response
         self._guard = guard
         self._allowed = allowed
         # As the guard saw it: the app may change its environ.
-        self._authorization = wsgienviron.authorization(environ)
+        self._authorization = authorization
         self._events = False
-        # From the start of a stream of events, from the first chunk of any other answer.
+        # Since the start of a stream of events, since the first chunk of any other answer.
+        self._since: float | None = None
+        # Made when something follows, which it rarely does.
         self._vigil: Vigil | None = None
         self._over = False
         self._spared = False
@@ -58,12 +67,14 @@ class LastingBody:
             close()
 
     def _watch(self) -> None:
-        if self._vigil is None:
-            self._vigil = Vigil(self._guard, self._authorization, self._allowed)
+        if self._since is None:
+            self._since = self._guard.monotonic()
 
     def _ended(self) -> bool:
-        if self._vigil is None or self._over:
+        if self._since is None or self._over:
             return self._over
+        if self._vigil is None:
+            self._vigil = Vigil(self._guard, self._authorization, self._allowed, self._since)
         binds = self._guard.enforces()
         # Nobody is asked for what will not be acted on: that could take longer than shadow mode may.
         denied = self._vigil.ask_blocking() if binds else self._vigil.look()

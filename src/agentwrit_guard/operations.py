@@ -18,7 +18,7 @@ class Operations(Standing):
     @property
     def recording(self) -> bool:
         """Whether decisions are logged or hooked at all; refusals are looked at in any case."""
-        return self._parts.recorder.wanted
+        return self._parts.recorder.wanted()
 
     def record(
         self,

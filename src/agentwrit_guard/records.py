@@ -92,7 +92,6 @@ class Recorder:
         self._explained: dict[str, float] = {}
         self._lock = threading.Lock()
 
-    @property
     def wanted(self) -> bool:
         """Whether anybody listens, so that an event is worth making."""
         return bool(self._hooks.decision) or decisions_log.isEnabledFor(logging.INFO)
@@ -111,7 +110,7 @@ class Recorder:
     ) -> None:
         if isinstance(decision, Denied):
             self.explain(decision)
-        if not self.wanted:
+        if not self.wanted():
             return
         event = _event(decision, phase, front, method, path, request_id, route, enforced)
         if decisions_log.isEnabledFor(logging.INFO):

@@ -27,23 +27,26 @@ End = Callable[[Denied], Awaitable[None]]
 
 
 class Vigil:
-    """Over one connection, which `allowed` opened with the credentials in `authorization`.
+    """Over one connection, which `allowed` opened with the credentials in `authorization`, `since` now if not before.
 
     The guard is asked again `recheck_interval` seconds after it last said yes. If it cannot say, it is asked until
     twice that time has passed, and then the connection is over. What `stale_if_error` lets in is no yes: it holds for
     as long as a new request would be let in so.
     """
 
-    def __init__(self, guard: Guard, authorization: Sequence[bytes], allowed: Allowed) -> None:
+    def __init__(
+        self, guard: Guard, authorization: Sequence[bytes], allowed: Allowed, since: float | None = None
+    ) -> None:
         self._guard = guard
         self._authorization = authorization
         self._interval = guard.settings.recheck_interval or math.inf
         self._asking = False
         self.ended: Denied | None = None
         """Why the connection is over; None while it goes on."""
-        self._confirm(allowed)
+        since = guard.monotonic() if since is None else since
+        self._confirm(allowed, since)
         if allowed.source == "stale" and self._interval < math.inf:
-            self._ask_at, self._give_up_at = guard.monotonic() + RETRY_AFTER, guard.monotonic()
+            self._ask_at, self._give_up_at = since + RETRY_AFTER, since
 
     def look(self) -> Denied | None:
         """Whether it is over by the token's `exp` or the deny list, for which nobody has to be asked."""
@@ -81,8 +84,7 @@ class Vigil:
                 self._settle(self._unable(error))
         return self.ended
 
-    def _confirm(self, allowed: Allowed) -> None:
-        now = self._guard.monotonic()
+    def _confirm(self, allowed: Allowed, now: float) -> None:
         self._allowed = allowed
         self._ask_at = now + self._interval
         self._give_up_at = now + 2 * self._interval
@@ -90,7 +92,7 @@ class Vigil:
     def _settle(self, decision: Allowed | Denied) -> None:
         now = self._guard.monotonic()
         if isinstance(decision, Allowed) and decision.source != "stale":
-            self._confirm(decision)
+            self._confirm(decision, now)
         elif isinstance(decision, Allowed):
             self._ask_at = now + RETRY_AFTER
         elif decision.status != 503 or now >= self._give_up_at:

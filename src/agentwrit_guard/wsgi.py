@@ -49,7 +49,8 @@ class GuardMiddleware:
         self._private_answers = private_answers
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        decision = self._decide(environ)
+        authorization = wsgienviron.authorization(environ)
+        decision = self._decide(environ, authorization)
         if isinstance(decision, Denied):
             return wsgienviron.refuse(decision, environ, start_response)
         wsgienviron.enter(environ, self.guard, decision)
@@ -57,19 +58,20 @@ class GuardMiddleware:
             start_response = wsgienviron.private(environ, start_response)
         if decision is None:
             return self._pass(environ, start_response)
-        return LastingBody(environ, start_response, self.guard, decision).of(self._pass)
+        return LastingBody(environ, start_response, self.guard, decision, authorization).of(self._pass)
 
-    def _decide(self, environ: Environ) -> Allowed | Denied | None:
+    def _decide(self, environ: Environ, authorization: list[bytes]) -> Allowed | Denied | None:
         if self._perimeter.selective and not self._judges(environ):
             return None
-        authorization = wsgienviron.authorization(environ)
         found = self.guard.decide(authorization, query=wsgienviron.query(environ))
+        if isinstance(found, Allowed):
+            if self.guard.recording:
+                wsgienviron.record(environ, self.guard, found, phase="middleware", front="wsgi")
+            return found
         if isinstance(found, Lookup):
             settled = wsgienviron.settle(environ, self.guard, found, phase="middleware", front="wsgi")
             return None if settled is None else self._recorded(environ, settled)
-        if isinstance(found, Denied) and self._perimeter.passes(authorization):
-            return None
-        return self._recorded(environ, found)
+        return None if self._perimeter.passes(authorization) else self._recorded(environ, found)
 
     def _judges(self, environ: Environ) -> bool:
         method = wsgienviron.method(environ)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import threading
+from collections.abc import Callable
 from typing import Final
 
 from cachetools import LRUCache
@@ -60,13 +61,12 @@ class IdentityCache:
         """Empty, with a new lock: in a forked child the old one may be held by a thread that is not there."""
         self._lock = threading.Lock()
         self._identities = Identities(self._sizes[0], self._resources)
+        self.live: Callable[[bytes], Identity | None] = self._identities.live
+        """The identity, if it is one of those used last. Takes no lock."""
         self._rejected: LRUCache[bytes, Instant] = LRUCache(self._sizes[1])
         self._tombstones: LRUCache[bytes, int] = LRUCache(self._sizes[1])
 
     def get(self, key: bytes) -> Identity | None:
-        identity = self._identities.live(key)
-        if identity is not None:
-            return identity
         with self._lock:
             return self._identities.get(key)
 

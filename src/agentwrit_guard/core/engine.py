@@ -49,7 +49,8 @@ class Engine:
         self._policy = policy
         self._ttl = policy.cache_ttl
         self._cache = cache
-        self._hash = token_hash
+        # The method itself: an object that is called takes the interpreter a detour.
+        self._hash = token_hash.__call__
         self._denied = denied
         self._inspect = Inspection(policy, denied, keys)
         self._witness = witness
@@ -128,7 +129,7 @@ class Engine:
 
     def _recall(self, key: bytes, requirement: Requirement, params: Params, now: Instant) -> Allowed | Denied | None:
         """What a cached identity comes to; None without one that is young enough."""
-        identity = self._cache.get(key)
+        identity = self._cache.live(key) or self._cache.get(key)
         if identity is None:
             return None
         max_age = self._ttl if requirement.max_age is None else self.max_age(requirement)

@@ -157,12 +157,14 @@ class Requirement:
         for part in self.parts:
             if isinstance(part, _Scoped):
                 bound = part.bind(params)
-                verdict = bound if isinstance(bound, Unbound) else grant.covers(bound)
+                if isinstance(bound, Unbound):
+                    return bound
+                held += grant.covers(bound)
             else:
                 verdict = part._satisfied(grant, params)
-            if isinstance(verdict, Unbound):
-                return verdict
-            held += verdict
+                if isinstance(verdict, Unbound):
+                    return verdict
+                held += verdict
         return held == len(self.parts) or (held > 0 and self.mode == "any")
 
     def _bound(self, params: Params) -> Iterator[str]:

@@ -20,7 +20,7 @@ from starlette.routing import BaseRoute
 from agentwrit_guard import asgiscope, asgiverdict
 from agentwrit_guard.contrib.starlette import refused, route_params
 from agentwrit_guard.core.claims import Principal
-from agentwrit_guard.core.decisions import Allowed, Denied
+from agentwrit_guard.core.decisions import Denied
 from agentwrit_guard.core.engine import ANY_AGENT
 from agentwrit_guard.core.lookup import Lookup
 from agentwrit_guard.core.requirements import Requirement, all_of, identifier_text
@@ -93,11 +93,10 @@ class OptionalAgentSecurity(SecurityBase):
         _no_scopes(security_scopes.scopes)
         guard = asgiscope.guard_of(conn.scope, self.guard)
         allowed = asgiscope.allowed_by(conn.scope, guard)
-        if allowed is not None and guard.vouches(allowed, ANY_AGENT):
-            decision: Allowed | Denied | None = guard.judge(allowed, ANY_AGENT)
-            if decision is allowed:
-                return allowed.principal
-        else:
+        decision = None if allowed is None else guard.rejudge(allowed, ANY_AGENT)
+        if allowed is not None and decision is allowed:
+            return allowed.principal
+        if decision is None:
             authorization = asgiscope.authorization(conn.scope)
             found = guard.decide(authorization, query=conn.scope.get("query_string", b""))
             if isinstance(found, Denied) and self._perimeter.passes(authorization):
