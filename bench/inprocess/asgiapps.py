@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from agentwrit_guard import Guard
-from agentwrit_guard.asgi import GuardMiddleware
+from agentwrit_guard.contrib.starlette import GuardMiddleware, requires_scope
 
 
 async def read_customer(request: Request) -> Response:
@@ -21,3 +21,8 @@ def bare() -> Starlette:
 
 def guarded(guard: Guard) -> GuardMiddleware:
     return GuardMiddleware(bare(), guard)
+
+
+def with_scope(guard: Guard) -> GuardMiddleware:
+    endpoint = requires_scope("read:customers:{customer_id}")(read_customer)
+    return GuardMiddleware(Starlette(routes=[Route("/customers/{customer_id}", endpoint)]), guard)

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import gc
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from agentwrit_guard import Allowed, Denied, Guard, all_of
@@ -18,6 +18,7 @@ from bench.effort import Effort
 from bench.figures import Figure
 from bench.inprocess import asgiapps, fastapiapps, flaskapps
 from bench.inprocess.calls import asgi_call, asgi_scope, check_asgi, check_wsgi, wsgi_call
+from bench.inprocess.coldcaches import cold
 from bench.peers import flaskpeers
 from bench.peers.introspection import cached_introspection
 from bench.peers.issuer import Issuer, issuing
@@ -38,6 +39,7 @@ _NOTES: Final = (
     "FastMCP is awaited in a running event loop, and its coroutine is a part of what it costs",
     "PyJWT, joserfc: signature and times, the key is prepared; they ask nobody, and know of no revocation",
     "ASGI: Starlette behind the middleware; FastAPI, Flask: behind the middleware, nothing on the route",
+    "cold caches: two mebibytes of other memory are read before each request, which leaves nothing of the last one",
     "agent: and CurrentAgent in the handler; scope: and requires_scope with a template on the route",
     "Authlib: require_oauth() with its JWT validator (RFC 7523); joserfc is asked for EdDSA, which Authlib does not",
     "Authlib, dict: its introspection validator (RFC 7662) over a dict that forgets nothing and looks at no time",
@@ -109,9 +111,18 @@ def _core(section: Section, token: Issued, issuer: Issuer, guard: Guard, effort:
 
 
 def _asgi(section: Section, token: Issued, issuer: Issuer, guard: Guard, effort: Effort) -> None:
-    apps: dict[str, ASGIApp] = {"bare Starlette": asgiapps.bare(), "ASGI": asgiapps.guarded(guard)}
-    took = asyncio.run(_awaited(apps, {"ASGI": token.tampered}, token, guard, effort))
+    apps: dict[str, ASGIApp] = {
+        "bare Starlette": asgiapps.bare(),
+        "ASGI": asgiapps.guarded(guard),
+        "ASGI, scope": asgiapps.with_scope(guard),
+    }
+    refused = dict.fromkeys(("ASGI", "ASGI, scope"), token.tampered)
+    took = asyncio.run(_awaited(apps, refused, token, guard, effort))
     _added(section, took, "bare Starlette")
+    colder = asyncio.run(_awaited(apps, refused, token, guard, effort, cold))
+    section.figures += colder.values()
+    for name in refused:
+        section.figures.append(colder[name].above(colder["bare Starlette"], f"{name}: added, cold caches"))
     ratio = took["ASGI"].over(took["bare Starlette"], "Starlette behind the middleware / bare")
     why = "two fifths of so small an app are about what the decision alone takes inside it"
     section.targets.append(Target(ratio, "at most", 1.4, why))
@@ -166,7 +177,12 @@ def _flask(section: Section, token: Issued, issuer: Issuer, guard: Guard, effort
 
 
 async def _awaited(
-    apps: Mapping[str, ASGIApp], refused: Mapping[str, str | None], token: Issued, guard: Guard, effort: Effort
+    apps: Mapping[str, ASGIApp],
+    refused: Mapping[str, str | None],
+    token: Issued,
+    guard: Guard,
+    effort: Effort,
+    measured: Callable[..., Awaitable[dict[str, Figure]]] = atimed,
 ) -> dict[str, Figure]:
     """Microseconds of each, after those named in `refused` have let the token in, and refused that other one."""
     try:
@@ -177,7 +193,7 @@ async def _awaited(
             # Until the interpreter has specialised what runs often.
             for _ in range(_WARM_UP):
                 await call()
-        return await atimed(calls, effort)
+        return await measured(calls, effort)
     finally:
         await guard.aclose()
 

@@ -102,8 +102,9 @@ def authorize(
     asked = guard_of(environ, guard)
     if asked is None:
         raise ConfigurationError("a handler requires an agent, but there is no GuardMiddleware and no guard= was given")
-    spared: dict[Guard, Allowed | None] = environ.get(_SPARED, {})
-    allowed = spared[asked] if asked in spared else allowed_by(environ, asked)
+    # What was taken away from the app is still what there is to judge on.
+    known: dict[Guard, Allowed | None] = {**environ.get(KEY, {}), **environ.get(_SPARED, {})}
+    allowed = known.get(asked)
     decision: Allowed | Denied | Lookup | None
     decision = None if allowed is None else asked.rejudge(allowed, requirement, params)
     if decision is None:

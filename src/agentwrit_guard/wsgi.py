@@ -74,14 +74,17 @@ class GuardMiddleware:
         return None if self._perimeter.passes(authorization) else self._recorded(environ, found)
 
     def _judges(self, environ: Environ) -> bool:
+        """Whether the request needs a decision: the perimeter may let it by."""
         method = wsgienviron.method(environ)
         path = wsgienviron.path(environ)
-        names = (key[5:].replace("_", "-").lower() for key in environ if key.startswith("HTTP_"))
-        overridden = overrides_method(names, wsgienviron.query(environ))
-        if not self._perimeter.judges(method, path) and not (overridden and self._perimeter.judges_overridden(path)):
-            return False
-        return overridden or not self._perimeter.allows_preflight(
-            method, "HTTP_ORIGIN" in environ, "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
+        if not self._perimeter.judges(method, path):
+            return _overridden(environ) and self._perimeter.judges_overridden(path)
+        return (
+            method != "OPTIONS"
+            or not self._perimeter.allows_preflight(
+                method, "HTTP_ORIGIN" in environ, "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
+            )
+            or _overridden(environ)
         )
 
     def _recorded(self, environ: Environ, decision: Allowed | Denied) -> Allowed | Denied | None:
@@ -124,6 +127,11 @@ class GuardMiddleware:
         if close is not None:
             close()
         return wsgienviron.refuse(refusals[0], environ, start_response)
+
+
+def _overridden(environ: Environ) -> bool:
+    names = (key[5:].replace("_", "-").lower() for key in environ if key.startswith("HTTP_"))
+    return overrides_method(names, wsgienviron.query(environ))
 
 
 class _Begun:
