@@ -18,7 +18,7 @@ class Answer:
     __slots__ = ("_answered", "_refusals", "_scope", "_send", "held", "over", "receive", "started")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.receive = receive
+        self.receive: Receive = receive
         self.started: bool = False
         self.held: Sequence[Message] = ()
         self.over: asyncio.Event | None = None

@@ -45,7 +45,9 @@ class Lasting(Answer):
         authorization: Sequence[bytes],
         rounds: Rounds,
     ) -> None:
-        super().__init__(scope, receive, send)
+        self._websocket = scope["type"] == "websocket"
+        self._receive = receive
+        super().__init__(scope, self._receive_in_time if self._websocket else receive, send)
         self._events = False
         self._vigil: Vigil | None = None
         """From the accept of a websocket, the start of a stream of events, the first chunk of any other answer."""
@@ -54,9 +56,6 @@ class Lasting(Answer):
         self._rounds = rounds
         # As the guard saw it: the app may change its scope.
         self._authorization = authorization
-        self._websocket = scope["type"] == "websocket"
-        if self._websocket:
-            self._receive, self.receive = receive, self._receive_in_time
 
     async def _receive_in_time(self) -> Message:
         message = await self._next() if self.over is None else None
@@ -151,7 +150,7 @@ class Lasting(Answer):
             self._spare(denied)
             return
         self.leave()
-        self.over = asyncio.Event()
+        self.over: asyncio.Event | None = asyncio.Event()
         self._code = _LATER if denied.status == 503 else _VIOLATION
         self._reason = denied.reason.error or "temporarily_unavailable"
         woken, self._receiving = self._receiving, frozenset()
