@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar, cast
 
-from flask import Flask, Request, Response, abort, current_app, has_request_context, request
+from flask import Flask, Request, Response, abort, current_app, request
 from werkzeug.local import LocalProxy
 
 from agentwrit_guard import environ as wsgienviron
@@ -90,8 +90,17 @@ class FlaskGuard:
         app.register_error_handler(ScopeRequired, functools.partial(_scope_required, guard))
 
 
+def _here() -> Request:
+    """The request itself: a look through its proxy costs as much as a look at the cache. RuntimeError outside one."""
+    return cast("LocalProxy[Request]", request)._get_current_object()
+
+
 def _principal() -> Principal | None:
-    allowed = wsgienviron.allowed_by(request.environ, None) if has_request_context() else None
+    try:
+        here = _here()
+    except RuntimeError:
+        return None
+    allowed = wsgienviron.allowed_by(here.environ, None)
     return None if allowed is None else allowed.principal
 
 
@@ -163,8 +172,7 @@ def _requires(requirement: Requirement, guard: Guard | None) -> Callable[[Callab
 
         @functools.wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            # Once: each look through the proxy costs as much as a look at the cache.
-            here: Request = cast("LocalProxy[Request]", request)._get_current_object()
+            here = _here()
             asked = wsgienviron.guard_of(here.environ, guard) or current_app.extensions.get("agentwrit_guard")
             params = _params(here, requirement, kwargs)
             if here.url_rule is not None:
@@ -200,7 +208,8 @@ def _raw_text(here: Request, values: dict[str, Any], name: str) -> str:
     if name not in pieces[1::2]:
         return ""
     path = wsgienviron.path(here.environ).removesuffix("/")
-    texts = [identifier_text(values.get(piece)) if index % 2 else piece for index, piece in enumerate(pieces)]
+    texts = [*pieces]
+    texts[1::2] = [identifier_text(values.get(variable)) for variable in pieces[1::2]]
     if "".join(texts).removesuffix("/") == path:
         return identifier_text(values.get(name))
     segments, found = rule.removesuffix("/").split("/"), path.split("/")

@@ -80,6 +80,8 @@ class _Scoped:
 
 def identifier_text(converted: object) -> str:
     """The identifier that a value of a route is."""
+    if type(converted) is str:
+        return converted
     if converted is None:
         return ""
     return str(converted.value) if isinstance(converted, enum.Enum) else str(converted)
