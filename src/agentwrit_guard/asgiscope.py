@@ -31,12 +31,7 @@ _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 def authorization(scope: Scope) -> list[bytes]:
     """Every Authorization header. Names are compared without case: not every server lowers them (H-18)."""
-    found = []
-    # A loop, and no call for names that cannot be it: this goes through every header of every request.
-    for name, value in scope["headers"]:
-        if len(name) == 13 and name.lower() == b"authorization":
-            found.append(value)
-    return found
+    return [value for name, value in scope["headers"] if len(name) == 13 and name.lower() == b"authorization"]
 
 
 def has_header(scope: Scope, wanted: bytes) -> bool:
