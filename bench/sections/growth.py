@@ -33,7 +33,8 @@ _NOTES: Final = (
     ),
     (
         "worst insert: of every single one, in processor time of its thread, with what the collector did in it; for "
-        "all but the last 1,000 only the last step of an insert: hash, identity, cache"
+        "all but the last 1,000 only the last step of an insert: hash, identity, cache; each population is filled "
+        "twice, and the better worst one counts"
     ),
     "bytes an identity: what the resident memory grew by, without the sample's credentials; 1 KB is 1,024 bytes",
     "scopes and depth: a hit for a route's template that asks for the last scope; the token grows with both",
