@@ -1,4 +1,4 @@
-"""Where validated identities wait: a thousand of those used last as they are handed out, all others packed."""
+"""Where validated identities wait: the thousand used last as they are handed out, all others packed."""
 
 from __future__ import annotations
 
@@ -23,9 +23,6 @@ class Identities:
         self._room = min(size, LIVE)
         self._live: OrderedDict[bytes, Identity] = OrderedDict()
         self._packed = Shards(size - self._room) if size > self._room else None
-        # Packed ones that were used lately. Whoever comes a second time takes the place of a live one, so that a
-        # crowd of which each comes once does not push out those that come again and again.
-        self._once: set[bytes] = set()
 
     def live(self, key: bytes) -> Identity | None:
         """The identity, if it is one of those used last. Each step is a single one for the interpreter."""
@@ -42,22 +39,17 @@ class Identities:
     def get(self, key: bytes) -> Identity | None:
         """The identity, which counts as used now."""
         identity = self.live(key)
-        packed = None if identity is not None or self._packed is None else self._packed.use(key)
+        packed = None if identity is not None or self._packed is None else self._packed.pop(key)
         if packed is None:
             return identity
+        # Always: one that stayed among the packed would be dropped before live ones that nobody has used for longer.
         identity = unpack(packed, self._resources)
-        if key in self._once:
-            self.put(key, identity)
-        else:
-            if len(self._once) >= LIVE:
-                self._once.clear()
-            self._once.add(key)
+        self._take(key, identity)
         return identity
 
     def put(self, key: bytes, identity: Identity) -> None:
         if self._packed is not None:
             self._packed.pop(key)
-            self._once.discard(key)
         self._take(key, identity)
 
     def pop(self, key: bytes) -> Identity | None:
