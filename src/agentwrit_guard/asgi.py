@@ -152,12 +152,12 @@ class GuardMiddleware:
         if self._private_answers:
             send = asgiscope.private(scope, send)
         if allowed is None:
-            answer = Answer(scope, receive, send)
+            answer = Answer(scope, send)
         else:
             answer = Lasting(scope, receive, send, self.guard, allowed, authorization, self._rounds)
         try:
             try:
-                await self.app(scope, answer.receive, answer.send)
+                await self.app(scope, answer.receiver(receive), answer.send)
             except ScopeRequired as error:
                 if answer.started:
                     raise

@@ -15,10 +15,9 @@ class Answer:
     A 500 is held back until the app has ended: an inner app's error page goes out before its ScopeRequired arrives.
     """
 
-    __slots__ = ("_answered", "_refusals", "_scope", "_send", "held", "over", "receive", "started")
+    __slots__ = ("_answered", "_refusals", "_scope", "_send", "held", "over", "started")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.receive: Receive = receive
+    def __init__(self, scope: Scope, send: Send) -> None:
         self.started: bool = False
         self.held: Sequence[Message] = ()
         self.over: asyncio.Event | None = None
@@ -28,16 +27,27 @@ class Answer:
         self._send = send
         self._refusals = asgiscope.refusals(scope)
 
-    def send(self, message: Message) -> Awaitable[None]:
-        """No coroutine of its own for what only goes through."""
-        if not self.started:
-            if self._refusals or self.held or message.get("status") == 500:
-                return self._begin(message)
+    def receiver(self, receive: Receive) -> Receive:
+        """The app's `receive`. Not kept here: an answer that held its own method would wait for the collector, and
+        with it the scope and its token."""
+        return receive
+
+    async def send(self, message: Message) -> None:
+        """Decided when it is awaited: an app may send its messages as tasks, or never."""
+        if self.started:
+            if not self._answered:
+                await self.forward(message)
+        elif self._refusals:
+            self._answered = self.started = True
+            await asgiscope.refuse(self._refusals[0], self._scope, nothing, self.forward)
+        elif self.held or message.get("status") == 500:
+            self.held = [*self.held, message]
+        else:
             self.started = True
-        return nothing_sent() if self._answered else self.forward(message)
+            await self.forward(message)
 
     def forward(self, message: Message) -> Awaitable[None]:
-        """Send what nothing replaces."""
+        """Send what nothing replaces. Called to be awaited at once."""
         return self._send(message)
 
     async def flush(self) -> None:
@@ -48,18 +58,7 @@ class Answer:
     def leave(self) -> None:
         """The app has ended."""
 
-    async def _begin(self, message: Message) -> None:
-        if self._refusals:
-            self._answered = self.started = True
-            await asgiscope.refuse(self._refusals[0], self._scope, nothing, self.forward)
-        else:
-            self.held = [*self.held, message]
-
 
 async def nothing() -> Message:
     """Stands for a websocket's connect event, which the app has taken already."""
     return {}
-
-
-async def nothing_sent() -> None:
-    """Stands for the `send` of what the client does not get."""

@@ -47,7 +47,7 @@ class Lasting(Answer):
     ) -> None:
         self._websocket = scope["type"] == "websocket"
         self._receive = receive
-        super().__init__(scope, self._receive_in_time if self._websocket else receive, send)
+        super().__init__(scope, send)
         self._events = False
         self._vigil: Vigil | None = None
         """From the accept of a websocket, the start of a stream of events, the first chunk of any other answer."""
@@ -56,6 +56,9 @@ class Lasting(Answer):
         self._rounds = rounds
         # As the guard saw it: the app may change its scope.
         self._authorization = authorization
+
+    def receiver(self, receive: Receive) -> Receive:
+        return self._receive_in_time if self._websocket else receive
 
     async def _receive_in_time(self) -> Message:
         message = await self._next() if self.over is None else None

@@ -7,6 +7,7 @@ import gc
 import sys
 import threading
 import warnings
+import weakref
 from typing import Any
 
 import pytest
@@ -259,6 +260,32 @@ def test_r_18_a_connection_that_is_over_by_itself_leaves_nothing(world: World) -
 
     world.run(test)
     assert world.ended == []
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+def test_r_18_a_connection_that_is_over_leaves_its_token_to_no_garbage_collector(world: World, kind: str) -> None:
+    class Scope(dict[str, Any]):
+        """One that can be seen going."""
+
+    guarded = GuardMiddleware(receiving if kind == "websocket" else sending, world.guard)
+
+    async def once() -> weakref.ref[Scope]:
+        line = Line("websocket") if kind == "websocket" else sender("http", "one", None)
+        line.hangs_up()
+        scope = Scope(line.scope)
+        await guarded(scope, line.receive, line.send)
+        return weakref.ref(scope)
+
+    async def test() -> None:
+        await once()
+        gc.collect()
+        gc.disable()
+        try:
+            assert (await once())() is None
+        finally:
+            gc.enable()
+
+    world.run(test)
 
 
 def test_r_18_a_question_is_of_no_interest_when_the_connection_is_over(world: World) -> None:
