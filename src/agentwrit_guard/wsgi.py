@@ -49,8 +49,9 @@ class GuardMiddleware:
         self._private_answers = private_answers
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        authorization = wsgienviron.authorization(environ)
-        decision = self._decide(environ, authorization)
+        judged = not self._perimeter.selective or self._judges(environ)
+        authorization = wsgienviron.authorization(environ) if judged else []
+        decision = self._decide(environ, authorization) if judged else None
         if isinstance(decision, Denied):
             return wsgienviron.refuse(decision, environ, start_response)
         wsgienviron.enter(environ, self.guard, decision)
@@ -61,8 +62,6 @@ class GuardMiddleware:
         return LastingBody(environ, start_response, self.guard, decision, authorization).of(self._pass)
 
     def _decide(self, environ: Environ, authorization: list[bytes]) -> Allowed | Denied | None:
-        if self._perimeter.selective and not self._judges(environ):
-            return None
         found = self.guard.decide(authorization, query=wsgienviron.query(environ))
         if isinstance(found, Allowed):
             if self.guard.recording:

@@ -114,6 +114,36 @@ def test_async_views(app: Flask) -> None:
     assert status(app, "/d/8", "read:data:7") == 403
 
 
+@pytest.mark.parametrize("overridden", ["class", "instance"])
+def test_views_run_as_the_app_runs_views(guard: Guard, overridden: str) -> None:
+    class Traced(Flask):
+        def ensure_sync(self, func: Any) -> Any:
+            ran.append(func.__name__)
+            return super().ensure_sync(func)
+
+    def traced(func: Any) -> Any:
+        ran.append(func.__name__)
+        return func
+
+    ran: list[str] = []
+    app = (Traced if overridden == "class" else Flask)("guarded")
+    if overridden == "instance":
+        app.ensure_sync = traced  # type: ignore[method-assign]
+    FlaskGuard(app, guard=guard)
+
+    @requires_scope("read:data:7")
+    def inner() -> str:
+        return "inner"
+
+    @app.get("/")
+    def outer() -> str:
+        ran.clear()
+        return inner()
+
+    assert status(app, "/", "read:data:7") == 200
+    assert ran == ["inner"]
+
+
 def test_there_is_no_agent_where_none_was_judged(guard: Guard) -> None:
     app = Flask("guarded")
     FlaskGuard(app, guard=guard, public=["/open"])

@@ -239,3 +239,15 @@ def test_wrong_arguments_fail_at_start_up() -> None:
         guard_fastapi.requires_scope("a:b:{c}", charset="")
     with pytest.raises(ValueError, match="any"):
         Requirement("any")
+
+
+def test_an_app_of_wsgi_behind_an_adapter_is_guarded_without_a_warning(guard: Guard) -> None:
+    adapters = pytest.importorskip("asgiref.wsgi", reason="asgiref adapts WSGI apps to ASGI")
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"in"]
+
+    client = TestClient(ASGIGuard(adapters.WsgiToAsgi(app), guard))
+    assert client.get("/").status_code == 401
+    assert client.get("/", headers=auth("read:orders:7")).text == "in"

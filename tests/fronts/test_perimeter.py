@@ -40,6 +40,18 @@ def test_public_needs_no_agent(make_front: Make, broker: StubBroker, name: str, 
         assert (answer.status, broker.calls, len(front.ran)) == (200, 0, 1)
 
 
+def test_public_reads_no_credentials_not_even_those_that_no_server_hands_on() -> None:
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [b"healthy"]
+
+    guard = Guard("http://127.0.0.1:9")
+    guarded = WSGIGuard(app, guard, public=["/health"])
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/health", "HTTP_AUTHORIZATION": "Bearer \u20ac"}
+    assert list(guarded(environ, lambda *_: None)) == [b"healthy"]
+    guard.close()
+
+
 @pytest.mark.parametrize("name", WHOLE)
 @pytest.mark.parametrize(
     "method, path",

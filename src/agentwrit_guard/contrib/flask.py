@@ -181,7 +181,11 @@ def _requires(requirement: Requirement, guard: Guard | None) -> Callable[[Callab
             if isinstance(decision, Denied):
                 # Raised, because a helper's return value stops nothing. No error handler of the app sees it.
                 abort(_response(decision))
-            return current_app.ensure_sync(view)(*args, **kwargs) if is_async else view(*args, **kwargs)
+            app = cast("LocalProxy[Flask]", current_app)._get_current_object()
+            if not is_async and getattr(app.ensure_sync, "__func__", None) is Flask.ensure_sync:
+                # What Flask itself would do with it, without asking again whether it is async.
+                return view(*args, **kwargs)
+            return app.ensure_sync(view)(*args, **kwargs)
 
         return cast("Callable[P, R]", guarded)
 
