@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import sys
 import threading
 from collections.abc import Callable
 from typing import Final
@@ -62,10 +61,8 @@ class IdentityCache:
         """Empty, with a new lock: in a forked child the old one may be held by a thread that is not there."""
         self._lock = threading.Lock()
         self._identities = Identities(self._sizes[0], self._resources)
-        # What is a single step under the interpreter's own lock is not one without it.
-        alone = getattr(sys, "_is_gil_enabled", lambda: True)()
-        self.live: Callable[[bytes], Identity | None] = self._identities.live if alone else self.get
-        """The identity, if it is one of those used last. Takes no lock where the interpreter has one."""
+        self.live: Callable[[bytes], Identity | None] = self._identities.live
+        """The identity, if it is one of the unpacked. Takes no lock: it reads a mapping and leaves a number."""
         self._rejected: LRUCache[bytes, Instant] = LRUCache(self._sizes[1])
         self._tombstones: LRUCache[bytes, int] = LRUCache(self._sizes[1])
 

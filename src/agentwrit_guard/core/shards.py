@@ -1,4 +1,4 @@
-"""A bounded mapping of hashes to texts, from which the one put first goes first.
+"""A bounded mapping of hashes to texts, from which the one used longest ago goes first.
 
 It is split by the first bytes of the hash, because a table that has to grow stands still for as long as it is large:
 one dict of a million entries for 30 to 100 ms. Plain dicts that hold nothing but bytes and texts are left alone by the
@@ -39,6 +39,18 @@ class Shards:
             # A dict keeps the order, and looks past what was deleted at its front, which is less than a shard.
             del shard[next(iter(shard))]
             self._held -= 1
+
+    @property
+    def full(self) -> bool:
+        return self._held >= self._room
+
+    def use(self, key: bytes) -> str | None:
+        """The value, which goes to the end of the line."""
+        shard = self._of(key)
+        value = shard.pop(key, None)
+        if value is not None:
+            shard[key] = value
+        return value
 
     def pop(self, key: bytes) -> str | None:
         value = self._of(key).pop(key, None)
