@@ -140,7 +140,7 @@ def stale(changed: Callable[[Engine, Identity, Instant], Any]) -> Break:
 def renewed(self: Engine, held: Identity, now: Instant) -> bool:
     if held.started.age(now) >= TTL + STALE:
         return False
-    key = next(key for key, other in self._cache._identities._live.items() if other is held)
+    key = next(key for key, other in self._cache._identities._live.items() if other.identity is held)
     self._cache._identities.put(key, held._replace(started=now))
     return True
 

@@ -216,7 +216,7 @@ def test_c_07_a_later_confirmation_replaces_a_packed_one() -> None:
     assert len(cache) == 6
 
 
-@pytest.mark.parametrize("size", [0, 1, LIVE, LIVE + 1, 100, 8192 + LIVE, 20_000])
+@pytest.mark.parametrize("size", [1, LIVE, LIVE + 1, 100, 8192 + LIVE, 20_000])
 def test_c_12_never_more_than_there_is_room_for(size: int) -> None:
     kept = Identities(size, None)
     held = an_identity()

@@ -69,8 +69,6 @@ class Identities:
             self._packed.pop(key)
             self._once.discard(key)
         if len(self._live) >= self._room:
-            if not self._room:
-                return
             self._make_room()
         self._live[key] = _Seat(identity, self._turn)
         # From here on: a use is later than the place was taken.
